@@ -1,0 +1,57 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+    name: "culvert",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
+    ],
+    targets: [
+        // C: system calls that Glibc's module lacks, and the system libraries.
+        .target(name: "CLinux"),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+
+        // The four layers that know nothing of each other.
+        .target(name: "CulvertProtocol", swiftSettings: settings),
+        .target(name: "CulvertIO", dependencies: ["CLinux"], swiftSettings: settings),
+        .target(name: "CulvertTLS", dependencies: ["COpenSSL"], swiftSettings: settings),
+
+        // What binds them.
+        .target(
+            name: "CulvertRelay",
+            dependencies: [
+                "CulvertProtocol", "CulvertIO", "CulvertTLS",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        .target(name: "CulvertHypervisor", dependencies: ["CulvertIO"], swiftSettings: settings),
+        .target(
+            name: "CulvertDaemon",
+            dependencies: [
+                "CulvertRelay", "CulvertHypervisor", "CLinux", "Yams",
+                .product(name: "FlyingFox", package: "FlyingFox"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "culvert",
+            dependencies: [
+                "CulvertDaemon", "CulvertHypervisor", "CulvertTLS",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+
+        .testTarget(name: "CulvertProtocolTests", dependencies: ["CulvertProtocol"], swiftSettings: settings),
+        .testTarget(name: "CulvertIOTests", dependencies: ["CulvertIO"], swiftSettings: settings),
+        .testTarget(name: "CulvertTLSTests", dependencies: ["CulvertTLS"], swiftSettings: settings),
+        .testTarget(name: "CulvertRelayTests", dependencies: ["CulvertRelay"], swiftSettings: settings),
+        .testTarget(name: "CulvertHypervisorTests", dependencies: ["CulvertHypervisor"], swiftSettings: settings),
+        .testTarget(name: "CulvertDaemonTests", dependencies: ["CulvertDaemon"], swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

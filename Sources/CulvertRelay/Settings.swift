@@ -1,0 +1,126 @@
+import CulvertIO
+import CulvertTLS
+
+/// Everything a relay is told from outside. The configuration file is one source of it; tests are another.
+public struct RelaySettings: Sendable, Equatable {
+    /// The name this relay introduces itself with to peers.
+    public var name: String
+    /// Where peers reach this relay. Port 0 lets the kernel choose; `RelayStatus.listen` tells the real one.
+    public var listen: [Endpoint]
+    /// Directory for sockets the relay makes for a moment (`culvert connect`); the admin socket's directory.
+    public var runtimeDirectory: String
+    public var peers: [PeerSettings] = []
+    public var services: [ServiceSettings] = []
+    public var forwards: [ForwardSettings] = []
+    public var limits = RelayLimits()
+    /// Event loops, each on a thread of its own; 1 or more.
+    public var loops: Int = 2
+
+    public init(name: String, listen: [Endpoint], runtimeDirectory: String) {
+        self.name = name
+        self.listen = listen
+        self.runtimeDirectory = runtimeDirectory
+    }
+}
+
+/// A remote relay, as configured.
+public struct PeerSettings: Sendable, Equatable {
+    public var name: String
+    /// Tried in order. Empty: this peer is never dialled, it dials us.
+    public var addresses: [Endpoint]
+    /// The DNS SAN that the peer's certificate must carry.
+    public var identity: String
+
+    public init(name: String, addresses: [Endpoint], identity: String? = nil) {
+        self.name = name
+        self.addresses = addresses
+        self.identity = identity ?? name
+    }
+}
+
+/// A named local target and the peers that may reach it.
+public struct ServiceSettings: Sendable, Equatable {
+    public var name: String
+    /// The target. A UNIX path may contain `{name}` once, which stands for the NAME of `service/NAME`.
+    public var connect: Endpoint
+    /// Names of the peers that may reach it.
+    public var allow: [String]
+
+    public init(name: String, connect: Endpoint, allow: [String]) {
+        self.name = name
+        self.connect = connect
+        self.allow = allow
+    }
+}
+
+/// A peer's service as a forward or a command names it: `PEER/SERVICE` or `PEER/SERVICE/NAME`.
+public struct ServiceReference: Sendable, Hashable, Codable, CustomStringConvertible {
+    public var peer: String
+    /// What is asked of the peer: `SERVICE` or `SERVICE/NAME`.
+    public var service: String
+
+    public init(peer: String, service: String) {
+        self.peer = peer
+        self.service = service
+    }
+
+    /// Nil unless `text` is a peer's name, a slash and a service's name.
+    public init?(_ text: String) {
+        guard let slash = text.firstIndex(of: "/") else { return nil }
+        let peer = String(text[..<slash]), service = String(text[text.index(after: slash)...])
+        guard !peer.isEmpty, !service.isEmpty else { return nil }
+        self.init(peer: peer, service: service)
+    }
+
+    public var description: String { "\(peer)/\(service)" }
+}
+
+/// How urgent a forward's streams are.
+public enum StreamPriority: String, Sendable, Codable, CaseIterable {
+    /// Streams that say little overtake streams that say much; nothing to configure.
+    case auto
+    /// Always ahead of `auto` streams, short of starving them.
+    case control
+}
+
+/// A local listening socket that leads to a peer's service.
+public struct ForwardSettings: Sendable, Equatable {
+    public var listen: Endpoint
+    public var to: ServiceReference
+    public var priority = StreamPriority.auto
+    /// Mode, owner and group of a UNIX socket; ignored for TCP.
+    public var unix = UnixSocketOptions()
+    /// Closes the forward after its first connection.
+    public var once = false
+    /// Removes the forward unless it is renewed within this time. Nil: it stays.
+    public var lease: Duration?
+
+    public init(listen: Endpoint, to: ServiceReference) {
+        self.listen = listen
+        self.to = to
+    }
+}
+
+/// Bounds on what peers and streams can make the relay keep or wait for. Every one is a setting.
+public struct RelayLimits: Sendable, Equatable {
+    /// Most unacknowledged or undelivered bytes of one stream in one direction. 64 KiB or more.
+    public var streamWindow = 8 << 20
+    /// Most such bytes of all streams of one session; each stream keeps a guaranteed 64 KiB beyond it.
+    public var sessionMemory = 256 << 20
+    /// Most such bytes of the whole relay; each stream keeps a guaranteed 64 KiB beyond it.
+    public var relayMemory = 1 << 30
+    /// Most streams of one session that the peer may have open at once.
+    public var streamsPerSession = 16_384
+    /// Most connections on the TLS port whose peer has not been authenticated yet.
+    public var unauthenticatedConnections = 64
+    /// From accept or connect to an authenticated session.
+    public var handshakeTimeout = Duration.seconds(10)
+    /// For a service's local target, and for each address of a peer.
+    public var connectTimeout = Duration.seconds(10)
+    /// How long an open waits for the stream's first bytes before it goes out alone.
+    public var openWait = Duration.milliseconds(10)
+    /// A lane on which nothing arrives for this long is dead; pings go out at a third of it.
+    public var keepalive = Duration.seconds(15)
+
+    public init() {}
+}

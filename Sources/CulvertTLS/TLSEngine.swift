@@ -1,0 +1,93 @@
+/// One end of one TLS connection, without a socket: ranges of bytes in, ranges of bytes out.
+///
+/// An engine belongs to one thread at a time. After any throw it is good only for `drainOutput`, which may hold the alert
+/// that tells the peer why.
+public protocol TLSEngine: AnyObject {
+    /// Goes as far as `input` allows. Feed again from `consumed`; drain the output after each call, also after a throw.
+    func handshake(_ input: UnsafeRawBufferPointer) throws(TLSError) -> (consumed: Int, done: Bool)
+
+    /// Ciphertext of the engine's own making (handshake, alerts, key updates) that waits to be sent before anything else.
+    var pendingOutput: Int { get }
+
+    /// Moves pending output into `buffer`; returns how much.
+    func drainOutput(into buffer: UnsafeMutableRawBufferPointer) -> Int
+
+    /// Room that `encrypt` needs for `count` bytes of plaintext, pending output included.
+    func maximumCiphertext(for count: Int) -> Int
+
+    /// Encrypts all of `plaintext` as full records and a rest, behind any pending output. Nothing of `plaintext` is
+    /// referred to afterwards.
+    /// - Precondition: `ciphertext.count >= maximumCiphertext(for: plaintext.count)`.
+    /// - Returns: bytes written to `ciphertext`.
+    func encrypt(
+        _ plaintext: UnsafeRawBufferPointer, into ciphertext: UnsafeMutableRawBufferPointer
+    ) throws(TLSError) -> Int
+
+    /// Decrypts as many records as `ciphertext` holds and `plaintext` has room for (16 KiB for each is always enough).
+    /// Call again while either side made progress.
+    func decrypt(
+        _ ciphertext: UnsafeRawBufferPointer, into plaintext: UnsafeMutableRawBufferPointer
+    ) throws(TLSError) -> TLSDecrypted
+
+    /// Makes a close_notify alert pending.
+    func close()
+
+    /// Who the peer is. Valid after the handshake.
+    var peer: PeerCertificate { get }
+
+    /// For people: library, protocol version and cipher suite, as in `OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384`.
+    var summary: String { get }
+}
+
+public struct TLSDecrypted: Equatable, Sendable {
+    public var consumed: Int
+    public var produced: Int
+    /// The peer said close_notify; nothing follows.
+    public var ended: Bool
+
+    public init(consumed: Int, produced: Int, ended: Bool) {
+        self.consumed = consumed
+        self.produced = produced
+        self.ended = ended
+    }
+}
+
+public enum TLSRole: Sendable { case client, server }
+
+/// What a verified certificate says of its holder.
+public struct PeerCertificate: Equatable, Sendable {
+    public var subject: String
+    /// DNS subject alternative names, lower case.
+    public var dnsNames: [String]
+    /// Seconds since 1970.
+    public var notAfter: Double
+
+    public init(subject: String, dnsNames: [String], notAfter: Double) {
+        self.subject = subject
+        self.dnsNames = dnsNames
+        self.notAfter = notAfter
+    }
+}
+
+/// A TLS failure. `description` says what failed, why, and what to do about it where that is known.
+public struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
+    public enum Code: Sendable, Equatable {
+        /// A file of ours is missing, unreadable, malformed, or does not match another.
+        case credentials
+        /// The peer's certificate is not acceptable to us.
+        case peerCertificate
+        /// The peer refused us or broke off with an alert.
+        case alert
+        /// What arrived is not TLS 1.3, or not our ALPN.
+        case handshake
+        /// A record failed to decrypt or broke the protocol.
+        case record
+    }
+    public var code: Code
+    public var description: String
+
+    public init(_ code: Code, _ description: String) {
+        self.code = code
+        self.description = description
+    }
+}
