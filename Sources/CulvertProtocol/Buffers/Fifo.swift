@@ -1,0 +1,37 @@
+/// A queue on an array: appends at the end, takes from the front, both in constant time.
+struct Fifo<Element> {
+    private var elements: [Element?] = []
+    private var head = 0
+
+    var isEmpty: Bool { head == elements.count }
+    var count: Int { elements.count - head }
+    var first: Element? { isEmpty ? nil : elements[head] }
+
+    mutating func append(_ element: Element) { elements.append(element) }
+
+    mutating func popFirst() -> Element? {
+        guard !isEmpty else { return nil }
+        defer {
+            head += 1
+            compact()
+        }
+        return elements[head].take()
+    }
+
+    mutating func removeAll(where matches: (Element) -> Bool) {
+        let kept = elements[head...].filter { !matches($0!) }
+        elements = Array(kept)
+        head = 0
+    }
+
+    /// Drops the taken half once it outweighs the rest, so that each element is moved once on average.
+    private mutating func compact() {
+        if isEmpty {
+            elements.removeAll(keepingCapacity: elements.capacity <= 1024)
+            head = 0
+        } else if head > 32, head * 2 > elements.count {
+            elements.removeFirst(head)
+            head = 0
+        }
+    }
+}

@@ -1,0 +1,29 @@
+import Synchronization
+
+/// A bound on buffer memory that several holders share; a session's budget counts against its relay's too.
+///
+/// Room is asked for first and counted after, so holders on different threads may exceed the limit by one request each.
+public final class MemoryBudget: Sendable {
+    /// Bytes.
+    public let limit: Int
+    private let parent: MemoryBudget?
+    private let counter = Atomic<Int>(0)
+
+    public init(limit: Int, within parent: MemoryBudget? = nil) {
+        self.limit = limit
+        self.parent = parent
+    }
+
+    /// Bytes counted now.
+    public var used: Int { counter.load(ordering: .relaxed) }
+
+    func hasRoom(for bytes: Int) -> Bool {
+        used + bytes <= limit && parent?.hasRoom(for: bytes) ?? true
+    }
+
+    func adjust(by bytes: Int) {
+        guard bytes != 0 else { return }
+        counter.wrappingAdd(bytes, ordering: .relaxed)
+        parent?.adjust(by: bytes)
+    }
+}

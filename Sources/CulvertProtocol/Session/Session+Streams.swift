@@ -1,0 +1,98 @@
+/// What happens to a stream inside its session: counting, scheduling, its end.
+extension Session {
+    /// Brings the budget's count of `stream` up to date.
+    func count(_ stream: SessionStream) {
+        let now = max(0, stream.send.queue.allocated - Chunk.size)
+            + stream.receive.window.size - ReceiveWindow.guaranteed
+        budget.adjust(by: now - stream.counted)
+        stream.counted = now
+    }
+
+    func uncount(_ stream: SessionStream) {
+        budget.adjust(by: -stream.counted)
+        stream.counted = 0
+    }
+
+    func initialWindow() -> ReceiveWindow {
+        var window = ReceiveWindow(now: now)
+        let extra = min(ReceiveWindow.initial, configuration.streamWindow) - window.size
+        if budget.hasRoom(for: extra) { window.grow(by: extra) }
+        return window
+    }
+
+    func becameSendable(_ stream: SessionStream) {
+        if case .waiting = stream.state {
+            if stream.hasSpoken { opens.release(stream.service, now: now) { release($0) } }
+        } else {
+            scheduler.add(stream)
+        }
+    }
+
+    func release(_ stream: SessionStream) {
+        stream.state = .active
+        scheduler.add(stream)
+    }
+
+    /// The local side took bytes: credit may grow, and the window with it.
+    func delivered(_ stream: SessionStream) {
+        guard stream.state == .active else { return }
+        let growth = stream.receive.window.growth(
+            delivered: stream.receive.queue.start, now: now, roundTrip: leastRoundTrip,
+            maximum: configuration.streamWindow)
+        if growth > 0, budget.hasRoom(for: growth) {
+            stream.receive.window.grow(by: growth)
+            count(stream)
+        }
+        queueAck(stream)
+        closeIfOver(stream)
+    }
+
+    func queueAck(_ stream: SessionStream) {
+        guard stream.state == .active, stream.id != 0, !stream.ackQueued else { return }
+        if stream.receive.ackIsUrgent {
+            stream.ackQueued = true
+            acks.append(stream)
+        } else if stream.receive.ackIsDue, !stream.ackDelayed {
+            stream.ackDelayed = true
+            delayedAcks.append(stream)
+            if delayedAcksDeadline == nil { delayedAcksDeadline = now + SessionConfiguration.ackDelay }
+        }
+    }
+
+    func spaceMayHaveGrown(_ stream: SessionStream) {
+        guard stream.wantsSpace, space(stream) > 0 else { return }
+        stream.wantsSpace = false
+        events.append(.writable(stream))
+    }
+
+    func starve(_ stream: SessionStream) {
+        guard !stream.isStarved else { return }
+        stream.isStarved = true
+        starved.append(stream)
+        if starvedDeadline == nil { starvedDeadline = now + SessionConfiguration.memoryRetry }
+    }
+
+    /// Both directions are over, both sides know it, and the local side has everything.
+    func closeIfOver(_ stream: SessionStream) {
+        guard stream.state == .active, stream.send.end == .acknowledged, stream.receive.isDelivered,
+            stream.receive.isClosed
+        else { return }
+        remove(stream)
+        events.append(.closed(stream))
+    }
+
+    func sendReset(_ stream: SessionStream, _ reason: ResetReason) {
+        resets.append(Reset(stream: stream.id, finalOffset: stream.send.sent, reason: reason))
+        remove(stream)
+    }
+
+    /// The session's last act on a stream. What was received stays readable.
+    func remove(_ stream: SessionStream) {
+        guard stream.state != .gone else { return }
+        stream.state = .gone
+        stream.send.discard()
+        uncount(stream)
+        if stream.id != 0 { table[stream.id] = nil }
+        if stream.outgoing { ownStreams -= 1 } else { peerStreams -= 1 }
+    }
+}

@@ -1,0 +1,189 @@
+import Glibc
+
+/// The association of two relays: multiplexes streams over a lane, keeps them in order and within their credit.
+///
+/// Performs no I/O and reads no clock. Bytes from the peer go in through `receive`, frames for it come out through
+/// `transmit`, time comes in as nanoseconds since any epoch; what happened is fetched with `nextEvent`. After any call
+/// the owner fetches the events, then transmits while `wantsToTransmit`, and calls `advance` at `deadline`.
+/// Belongs to one thread.
+public final class Session {
+    public let configuration: SessionConfiguration
+    /// All zeros on the listening side until the peer's HELLO.
+    public internal(set) var id: SessionID
+    /// The peer's HELLO, once it has arrived.
+    public internal(set) var peer: Hello?
+    /// The round trip as last measured, and the least so far.
+    public internal(set) var roundTrip: UInt64?
+    public internal(set) var leastRoundTrip: UInt64?
+    /// No new streams: either side said GOAWAY.
+    public internal(set) var isDraining = false
+
+    let pool: ChunkPool
+    let budget: MemoryBudget
+    var encoder = FrameEncoder()
+    var decoder = FrameDecoder()
+    var events = Fifo<SessionEvent>()
+
+    /// Streams with an id.
+    var table: [UInt64: SessionStream] = [:]
+    var opens = OpenQueue()
+    var scheduler = Scheduler()
+    /// Streams opened by each side and not yet over; ours include those that wait to be opened.
+    var ownStreams = 0
+    var peerStreams = 0
+    var nextID: UInt64
+    var highestPeerID: UInt64 = 0
+
+    /// Session frames that wait to be sent, each at most once or coalesced.
+    var helloIsDue = true
+    var goawayDue: Goaway?
+    var pingDue = false
+    var pongDue: UInt64?
+    var acks = Fifo<SessionStream>()
+    var delayedAcks = Fifo<SessionStream>()
+    var delayedAcksDeadline: UInt64?
+    var resets = Fifo<Reset>()
+    var resetAcks = Fifo<Ack>()
+    /// Streams that wait for room in the memory budget.
+    var starved = Fifo<SessionStream>()
+    var starvedDeadline: UInt64?
+
+    var now: UInt64
+    var lastReceived: UInt64
+    var nextPing: UInt64
+    var wasSilent = false
+
+    /// - Parameters:
+    ///   - budget: shared with other sessions through its parent.
+    ///   - now: nanoseconds since any epoch, the same for every call.
+    public init(
+        configuration: SessionConfiguration, id: SessionID? = nil, pool: ChunkPool, budget: MemoryBudget, now: UInt64
+    ) {
+        self.configuration = configuration
+        self.pool = pool
+        self.budget = budget
+        self.now = now
+        lastReceived = now
+        nextPing = now
+        switch configuration.role {
+        case .dialler:
+            self.id = id ?? .random()
+            nextID = 1
+        case .listener:
+            self.id = SessionID(high: 0, low: 0)
+            nextID = 2
+        }
+    }
+
+    deinit {
+        for stream in table.values { uncount(stream) }
+    }
+
+    public func nextEvent() -> SessionEvent? { events.popFirst() }
+
+    /// Streams that exist, in no order; those that wait for their OPEN are not among them.
+    public var streams: [SessionStream] { Array(table.values) }
+
+    /// Streams of both sides that are not over.
+    public var streamCount: Int { ownStreams + peerStreams }
+
+    // MARK: Streams
+
+    /// Asks the peer for a service. The stream takes bytes at once; its OPEN goes out with the first of them.
+    /// - Precondition: the session is established and not draining.
+    public func open(service: String, priority: Priority = .auto, now: UInt64) -> SessionStream {
+        guard let peer, !isDraining else { preconditionFailure("open on a session that takes none") }
+        self.now = now
+        let stream = SessionStream(
+            id: 0, service: service, priority: priority, outgoing: true,
+            state: .waiting(deadline: now + configuration.openWait),
+            send: SendHalf(pool: pool, credit: peer.initialCredit),
+            receive: ReceiveHalf(pool: pool, window: initialWindow()))
+        count(stream)
+        ownStreams += 1
+        opens.add(stream)
+        return stream
+    }
+
+    /// Whether the peer's limit lets this side open one more stream.
+    public var canOpen: Bool { peer.map { ownStreams < Int($0.maximumStreams) && !isDraining } ?? false }
+
+    /// How many bytes `write` would take now. If 0, `SessionEvent.writable` tells when to ask again.
+    public func space(_ stream: SessionStream) -> Int {
+        guard stream.state != .gone, stream.send.end == .open else { return 0 }
+        var space = min(
+            SessionConfiguration.readAhead - stream.send.unsent,
+            configuration.streamWindow - stream.send.queue.count)
+        let inHand = stream.send.queue.allocated == 0 ? Chunk.capacity : stream.send.queue.slack
+        if space > inHand, !budget.hasRoom(for: space - inHand + Chunk.size) {
+            space = inHand
+            if space == 0 { starve(stream) }
+        }
+        if space <= 0 { stream.wantsSpace = true }
+        return max(0, space)
+    }
+
+    /// Lets `fill` write at most `limit` bytes into the stream's buffer and say how many it wrote.
+    /// - Precondition: `0 < limit <= space(stream)`.
+    public func write<Result>(
+        _ stream: SessionStream, upTo limit: Int, now: UInt64,
+        _ fill: (UnsafeBufferPointer<iovec>) -> (count: Int, result: Result)
+    ) -> Result {
+        self.now = now
+        let result = stream.send.queue.write(upTo: limit, fill)
+        count(stream)
+        becameSendable(stream)
+        return result
+    }
+
+    /// No more bytes will be written; the peer learns it after the last one.
+    public func finish(_ stream: SessionStream, now: UInt64) {
+        self.now = now
+        guard stream.state != .gone else { return }
+        stream.send.finish()
+        becameSendable(stream)
+    }
+
+    /// Ends the stream in both directions.
+    /// - Parameter afterData: what was written before is still sent, as far as the peer's credit goes.
+    public func reset(_ stream: SessionStream, _ reason: ResetReason, afterData: Bool = false, now: UInt64) {
+        self.now = now
+        switch stream.state {
+        case .gone:
+            return
+        case .waiting:
+            remove(stream)
+        case .active, .resetting:
+            if afterData, stream.send.unsent > 0 || stream.id == 0 {
+                stream.state = .resetting(reason)
+                becameSendable(stream)
+            } else if stream.id == 0 {
+                // The peer never heard of it.
+                remove(stream)
+            } else {
+                sendReset(stream, reason)
+            }
+        }
+    }
+
+    /// What has been received and not consumed, in at most `pieces` pieces; `drain` reads it.
+    public func read<Result>(
+        _ stream: SessionStream, pieces: Int, _ drain: (UnsafeBufferPointer<iovec>) -> Result
+    ) -> Result {
+        stream.receive.queue.read(pieces: pieces, drain)
+    }
+
+    /// The first `count` undelivered bytes were taken by the local side.
+    public func consume(_ stream: SessionStream, _ count: Int, now: UInt64) {
+        self.now = now
+        stream.receive.queue.release(upTo: stream.receive.queue.start + UInt64(count))
+        delivered(stream)
+    }
+
+    /// Tells the peer that the session takes no new streams.
+    public func goaway(_ code: GoawayCode, _ text: String) {
+        guard goawayDue == nil, !isDraining || code != .draining else { return }
+        goawayDue = Goaway(code: code, lastStream: highestPeerID, text: text)
+        isDraining = true
+    }
+}

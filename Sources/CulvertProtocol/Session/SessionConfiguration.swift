@@ -1,0 +1,68 @@
+/// What a session is told by its owner. Times are nanoseconds, sizes bytes.
+public struct SessionConfiguration: Sendable {
+    public enum Role: Sendable {
+        /// Its streams have odd ids; it chooses the session's id.
+        case dialler
+        /// Its streams have even ids.
+        case listener
+    }
+
+    public var role: Role
+    /// For the peer's logs.
+    public var name: String
+    /// Most unacknowledged or undelivered bytes of a stream in one direction.
+    public var streamWindow: Int
+    /// Streams that the peer may have open at once.
+    public var maximumStreams: Int
+    public var openWait: UInt64
+    /// The session is silent when nothing has arrived for this long; pings go out at a third of it.
+    public var keepalive: UInt64
+
+    public init(
+        role: Role, name: String, streamWindow: Int = 8 << 20, maximumStreams: Int = 16_384,
+        openWait: UInt64 = 10_000_000, keepalive: UInt64 = 15_000_000_000
+    ) {
+        self.role = role
+        self.name = name
+        self.streamWindow = max(streamWindow, ReceiveWindow.guaranteed)
+        self.maximumStreams = maximumStreams
+        self.openWait = openWait
+        self.keepalive = keepalive
+    }
+
+    /// Bytes of one stream that are read ahead of what has been sent: the bulk that a session queues in front of a
+    /// stream that has something urgent to say.
+    static let readAhead = 256 << 10
+    /// An acknowledgement that is not urgent waits this long for company.
+    static let ackDelay: UInt64 = 20_000_000
+    /// How often streams that wait for memory look again.
+    static let memoryRetry: UInt64 = 5_000_000
+}
+
+/// What a session has to tell its owner.
+public enum SessionEvent {
+    /// The peer's HELLO has arrived; streams may be opened.
+    case established(Hello)
+    /// The peer opened a stream.
+    case opened(SessionStream)
+    /// A stream that had no space for more has some.
+    case writable(SessionStream)
+    /// The peer's direction has ended; all its bytes have arrived.
+    case ended(SessionStream)
+    /// The peer reset the stream. What it sent before can still be read.
+    case reset(SessionStream, ResetReason)
+    /// Both directions are finished and acknowledged.
+    case closed(SessionStream)
+    /// The peer will take no new streams, or nothing at all.
+    case goaway(Goaway)
+    /// Nothing has arrived for the keepalive time.
+    case silent
+}
+
+/// Takes frames on their way to the peer.
+public protocol FrameSink: AnyObject {
+    /// Whether `put` may be called with a frame of up to 64 KiB.
+    var hasRoom: Bool { get }
+    /// Takes all of `frame`, which is invalid afterwards.
+    func put(_ frame: UnsafeRawBufferPointer)
+}

@@ -1,0 +1,51 @@
+/// A stream's place in the scheduler.
+struct Schedule {
+    enum Place { case none, fresh, backlogged }
+    var place = Place.none
+    /// Bytes it may send before it goes behind the others.
+    var deficit = 0
+}
+
+/// Which stream sends next: deficit round robin in which a stream that had nothing to send goes ahead of those that
+/// always have (as in fq_codel, RFC 8290 section 4). So requests and replies overtake bulk without being told apart.
+struct Scheduler {
+    private var fresh = Fifo<SessionStream>()
+    private var backlogged = Fifo<SessionStream>()
+
+    var isEmpty: Bool { fresh.isEmpty && backlogged.isEmpty }
+
+    /// Bytes of one turn. A control stream's turn is longer, so it falls behind bulk later and not for ever.
+    private static func quantum(_ stream: SessionStream) -> Int {
+        stream.priority == .control ? 4 * Chunk.size : Chunk.size
+    }
+
+    mutating func add(_ stream: SessionStream) {
+        guard stream.schedule.place == .none, stream.hasFrame else { return }
+        stream.schedule = Schedule(place: .fresh, deficit: Self.quantum(stream))
+        fresh.append(stream)
+    }
+
+    /// The stream whose turn it is; it stays at its place. Charge it for what it sends.
+    mutating func next() -> SessionStream? {
+        while true {
+            let fromFresh = !fresh.isEmpty
+            guard let stream = fromFresh ? fresh.first : backlogged.first else { return nil }
+            if stream.hasFrame && stream.schedule.deficit > 0 { return stream }
+            _ = fromFresh ? fresh.popFirst() : backlogged.popFirst()
+            if stream.hasFrame {
+                stream.schedule.deficit += Self.quantum(stream)
+                demote(stream)
+            } else if fromFresh && !backlogged.isEmpty {
+                // One round behind the others, so that speaking in small pieces is no way to the front.
+                demote(stream)
+            } else {
+                stream.schedule.place = .none
+            }
+        }
+    }
+
+    private mutating func demote(_ stream: SessionStream) {
+        stream.schedule.place = .backlogged
+        backlogged.append(stream)
+    }
+}

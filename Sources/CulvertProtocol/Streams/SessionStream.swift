@@ -1,0 +1,76 @@
+/// One stream as its session sees it. Who holds it reads from it; changes go through the session.
+public final class SessionStream {
+    enum State: Equatable {
+        /// Waits for its turn among the opens of its service, at most until the deadline.
+        case waiting(deadline: UInt64)
+        /// Sends and receives; its OPEN goes out first if it has no id yet.
+        case active
+        /// To be reset once what was written has been sent.
+        case resetting(ResetReason)
+        /// The session knows it no more.
+        case gone
+    }
+
+    /// 0 until the OPEN goes out: ids are given in the order of OPENs.
+    public internal(set) var id: UInt64
+    public let service: String
+    public let priority: Priority
+    /// True if this side opened it.
+    public let outgoing: Bool
+    /// For whoever binds the stream to a socket.
+    public var context: AnyObject?
+
+    var state: State
+    var send: SendHalf
+    var receive: ReceiveHalf
+    /// What the memory budget counts for it.
+    var counted = 0
+    /// A wish for `SessionEvent.writable`.
+    var wantsSpace = false
+    /// Waits for room in the memory budget.
+    var isStarved = false
+    var ackQueued = false
+    var ackDelayed = false
+    var schedule = Schedule()
+
+    init(
+        id: UInt64, service: String, priority: Priority, outgoing: Bool, state: State, send: consuming SendHalf,
+        receive: consuming ReceiveHalf
+    ) {
+        self.id = id
+        self.service = service
+        self.priority = priority
+        self.outgoing = outgoing
+        self.state = state
+        self.send = send
+        self.receive = receive
+    }
+
+    /// Bytes received that were not consumed yet.
+    public var undelivered: Int { receive.queue.count }
+    /// The peer's direction has ended and every byte of it was consumed.
+    public var isDelivered: Bool { receive.isDelivered }
+    /// Bytes kept until the peer acknowledges them.
+    public var unacknowledged: Int { send.queue.count }
+    /// Bytes written to it, and received on it, so far.
+    public var bytesWritten: UInt64 { send.queue.end }
+    public var bytesReceived: UInt64 { receive.received }
+    public var sendWindow: Int { Int(send.credit - send.sent) }
+    public var receiveWindow: Int { Int(receive.credit - receive.received) }
+    public var sendEnded: Bool { send.end != .open }
+    public var receiveEnded: Bool { receive.isComplete }
+    /// The session knows it no more: nothing written to it would go anywhere.
+    public var isGone: Bool { state == .gone }
+
+    /// Whether the scheduler could get a frame out of it now.
+    var hasFrame: Bool {
+        switch state {
+        case .waiting, .gone: false
+        case .active: id == 0 || send.sendable > 0 || send.endIsDue
+        case .resetting: id == 0 || send.sendable > 0 || send.unsent == 0
+        }
+    }
+
+    /// An OPEN is worth sending: there are first bytes, or an end.
+    var hasSpoken: Bool { !send.queue.isEmpty || send.end != .open }
+}

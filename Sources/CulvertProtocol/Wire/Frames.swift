@@ -1,0 +1,129 @@
+/// The first frame of each direction of a lane.
+public struct Hello: Equatable, Sendable {
+    /// `CLVT`.
+    public static let magic: UInt32 = 0x434C_5654
+    /// The version this code speaks, and the least it still speaks.
+    public static let currentVersion: UInt16 = 1
+
+    public var version = Hello.currentVersion
+    public var minimumVersion = Hello.currentVersion
+    public var features: Features = []
+    /// Chosen at random by the side that dialled; the other repeats it.
+    public var session: SessionID
+    /// The lane's number within the session, from 0.
+    public var lane: UInt16 = 0
+    /// Credit that every stream starts with, towards the sender of this frame.
+    public var initialCredit: UInt64
+    /// Streams that the receiver of this frame may have open at once.
+    public var maximumStreams: UInt32
+    /// The relay's name, for logs. Who the peer is, TLS decides.
+    public var name: String
+
+    public init(session: SessionID, initialCredit: UInt64, maximumStreams: UInt32, name: String) {
+        self.session = session
+        self.initialCredit = initialCredit
+        self.maximumStreams = maximumStreams
+        self.name = name
+    }
+}
+
+/// What a relay can do beyond version 1's base; a session uses what both offer. Unknown bits are ignored.
+public struct Features: OptionSet, Sendable {
+    public let rawValue: UInt64
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// 128 random bits.
+public struct SessionID: Hashable, Sendable, CustomStringConvertible {
+    public var high: UInt64
+    public var low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    public static func random() -> SessionID {
+        var generator = SystemRandomNumberGenerator()
+        return SessionID(high: generator.next(), low: generator.next())
+    }
+
+    public var description: String {
+        func hexadecimal(_ value: UInt64) -> String {
+            let digits = String(value, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }
+        return hexadecimal(high) + hexadecimal(low)
+    }
+}
+
+/// Asks for a service; carries the stream's first bytes.
+public struct Open: Equatable, Sendable {
+    public var stream: UInt64
+    /// Absolute: bytes that the sender of this frame will take of the answer.
+    public var credit: UInt64
+    public var priority: Priority
+    /// `SERVICE` or `SERVICE/NAME`.
+    public var service: String
+
+    public init(stream: UInt64, credit: UInt64, priority: Priority, service: String) {
+        self.stream = stream
+        self.credit = credit
+        self.priority = priority
+        self.service = service
+    }
+}
+
+public enum Priority: UInt8, Sendable {
+    case auto = 0
+    case control = 1
+}
+
+/// Absolute positions, so that a repeat is harmless and the last one counts.
+public struct Ack: Equatable, Sendable {
+    public var stream: UInt64
+    /// Every byte before this offset has arrived.
+    public var received: UInt64
+    /// Bytes before this offset may be sent.
+    public var credit: UInt64
+    /// The stream's end has arrived.
+    public var fin = false
+    /// The stream's RESET has arrived.
+    public var reset = false
+
+    public init(stream: UInt64, received: UInt64, credit: UInt64, fin: Bool = false, reset: Bool = false) {
+        self.stream = stream
+        self.received = received
+        self.credit = credit
+        self.fin = fin
+        self.reset = reset
+    }
+}
+
+/// Ends both directions of a stream at once.
+public struct Reset: Equatable, Sendable {
+    public var stream: UInt64
+    /// Where the sender's direction ends: its bytes before this offset were sent and may still be delivered.
+    public var finalOffset: UInt64
+    public var reason: ResetReason
+
+    public init(stream: UInt64, finalOffset: UInt64, reason: ResetReason) {
+        self.stream = stream
+        self.finalOffset = finalOffset
+        self.reason = reason
+    }
+}
+
+/// The last thing a session says.
+public struct Goaway: Equatable, Sendable {
+    public var code: GoawayCode
+    /// The receiver's highest stream that was taken; streams above were not looked at and may be asked for elsewhere.
+    public var lastStream: UInt64
+    public var text: String
+
+    public init(code: GoawayCode, lastStream: UInt64, text: String) {
+        self.code = code
+        self.lastStream = lastStream
+        self.text = text
+    }
+}
