@@ -1,1 +1,46 @@
+// Linux system calls that Swift's Glibc module does not show, because glibc declares them only for _GNU_SOURCE, or
+// that report through errno, which Swift code would have to read before anything else can overwrite it.
+// Each function makes one call and returns its result, or -errno.
 #pragma once
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+// Descriptors made here are non-blocking and closed on exec.
+int clinux_epoll_create(void);
+int clinux_eventfd(void);
+int clinux_socket(int domain, int type);
+int clinux_socketpair(int descriptors[2]);
+int clinux_accept(int listener);
+
+int clinux_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t token);
+int clinux_epoll_remove(int epoll, int descriptor);
+int clinux_epoll_wait(int epoll, struct epoll_event *events, int capacity, int milliseconds);
+
+// Retried when a signal interrupts them.
+ssize_t clinux_read(int descriptor, void *buffer, size_t count);
+ssize_t clinux_readv(int descriptor, const struct iovec *pieces, int count);
+// On sockets only; a peer that is gone gives -EPIPE and never the signal.
+ssize_t clinux_send(int descriptor, const void *buffer, size_t count);
+ssize_t clinux_sendv(int descriptor, const struct iovec *pieces, int count);
+
+int clinux_bind(int descriptor, const struct sockaddr *address, socklen_t length);
+int clinux_connect(int descriptor, const struct sockaddr *address, socklen_t length);
+int clinux_listen(int descriptor, int backlog);
+int clinux_set_option(int descriptor, int level, int option, int value);
+// The error a non-blocking connect ended with: 0, or -errno.
+int clinux_pending_error(int descriptor);
+// The process at the other end of a UNIX socket.
+int clinux_peer_pid(int descriptor);
+
+// "ECONNREFUSED" and "Connection refused"; NULL for a number that is no errno. Static storage.
+const char *clinux_errno_name(int error);
+const char *clinux_errno_text(int error);
+
+// Linux keeps at most 15 bytes of the name.
+void clinux_name_current_thread(const char *name);
