@@ -15,7 +15,7 @@ public struct Descriptor: ~Copyable {
     }
 
     /// Two connected sockets.
-    public struct Pair: ~Copyable {
+    @frozen public struct Pair: ~Copyable {
         public var first: Descriptor
         public var second: Descriptor
     }

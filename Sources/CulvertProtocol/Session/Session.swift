@@ -79,6 +79,8 @@ public final class Session {
         for stream in table.values { uncount(stream) }
     }
 
+    public var hasEvents: Bool { !events.isEmpty }
+
     public func nextEvent() -> SessionEvent? { events.popFirst() }
 
     /// Streams that exist, in no order; those that wait for their OPEN are not among them.

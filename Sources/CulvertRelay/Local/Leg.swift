@@ -1,0 +1,282 @@
+import CulvertIO
+import CulvertProtocol
+import Glibc
+import Logging
+
+/// The local socket of one stream: reads it into the stream, writes the stream into it.
+final class Leg: EventHandler {
+    /// How long a broken leg may take to hand on what is still in flight.
+    private static let linger = Duration.seconds(5)
+    /// Pieces of 64 KiB that one write takes at most.
+    private static let pieces = 8
+    /// Send buffer of a local socket: room for one batch, so that it goes out in one write.
+    static let bufferSize = 512 << 10
+
+    let stream: SessionStream
+    /// The forward that accepted the local connection; nil if the peer opened the stream.
+    let forward: Forward?
+    let opened: UInt64
+    private let owner: LiveSession
+    private var session: Session { owner.session }
+    private var loop: EventLoop { owner.loop }
+
+    /// Nil while the target is being connected to, and after the end.
+    private var descriptor: Descriptor?
+    private var registration: Registration?
+    private var connecting: PendingConnect?
+    private var lingering: TimerHandle?
+
+    private var mayRead = false
+    private var mayWrite = false
+    /// The kernel said that the other end closed: a short read is no sign that nothing more is there.
+    private var hasHungUp = false
+    private var readEnded = false
+    private var writeEnded = false
+    /// Why the local side no longer takes bytes; what still arrives is dropped until the peer knows.
+    private var broken: ResetReason?
+    /// The peer's reset, once it has arrived: what it sent before is still written.
+    private var remoteReset: ResetReason?
+    private var isOver = false
+
+    private(set) var bytesDelivered: UInt64 = 0
+    private var sampled: (sent: UInt64, received: UInt64) = (0, 0)
+    private(set) var sendRate = 0.0
+    private(set) var receiveRate = 0.0
+
+    /// For a local connection that a forward accepted.
+    init(_ stream: SessionStream, owner: LiveSession, forward: Forward?) {
+        self.stream = stream
+        self.owner = owner
+        self.forward = forward
+        opened = owner.loop.now
+    }
+
+    private var logger: Logger {
+        var logger = owner.logger
+        logger[metadataKey: "stream"] = "\(stream.id)"
+        logger[metadataKey: "service"] = "\(stream.service)"
+        return logger
+    }
+
+    // MARK: Beginning
+
+    /// Joins the stream with a connected socket.
+    func attach(_ descriptor: consuming Descriptor) {
+        connecting = nil
+        guard !isOver else { return }
+        descriptor.tuneForLeg(bufferSize: Self.bufferSize)
+        do {
+            registration = try loop.register(descriptor, self)
+        } catch {
+            return fail(ResetReason(.internalError, error.description))
+        }
+        self.descriptor = consume descriptor
+        mayRead = true
+        mayWrite = true
+        pump()
+        drain()
+        owner.attend()
+    }
+
+    /// Joins the stream with a service's target, behind those that were asked for earlier.
+    func connect(to target: Endpoint, through queue: TargetQueue, timeout: Duration) {
+        connecting = queue.connect(to: target, timeout: timeout) { [self] result in
+            switch consume result {
+            case .success(let descriptor): attach(descriptor)
+            case .failure(let error):
+                connecting = nil
+                fail(ResetReason(.connectFailed, errno: UInt32(error.errno), error.description))
+            }
+        }
+    }
+
+    // MARK: Socket to stream
+
+    func ready(_ events: ReadyEvents) {
+        if !events.isDisjoint(with: [.hangup, .error]) { hasHungUp = true }
+        if !events.isDisjoint(with: [.readable, .hangup, .error]) { mayRead = true }
+        if !events.isDisjoint(with: [.writable, .hangup, .error]) { mayWrite = true }
+        if mayRead { pump() }
+        if mayWrite { drain() }
+        owner.attend()
+    }
+
+    /// Reads as much as the stream takes.
+    func pump() {
+        while mayRead, !readEnded, !isOver, descriptor != nil {
+            let space = session.space(stream)
+            guard space > 0 else { return }
+            let outcome = session.write(stream, upTo: space, now: loop.now) { spaces in
+                let outcome = descriptor!.read(into: spaces)
+                if case .bytes(let count) = outcome { return (count, outcome) }
+                return (0, outcome)
+            }
+            switch outcome {
+            case .bytes(let count):
+                // A short read has emptied a stream socket (epoll(7)); what comes later makes a new event.
+                if count < space, !hasHungUp { mayRead = false }
+            case .wouldBlock:
+                mayRead = false
+            case .endOfStream:
+                readEnded = true
+                if broken == nil { session.finish(stream, now: loop.now) }
+            case .failed(let errno):
+                readEnded = true
+                fail(ResetReason(.localClosed, errno: UInt32(errno), IOError(errno: errno, operation: "read from \(place)").description))
+            }
+        }
+        if let broken, readEnded || !mayRead { fail(broken) }
+    }
+
+    // MARK: Stream to socket
+
+    /// Takes bytes straight from the lane. Called while the protocol core is at work, so it touches nothing but the
+    /// socket.
+    /// - Returns: how many it took.
+    func deliver(_ pieces: UnsafeBufferPointer<iovec>) -> Int {
+        if broken != nil { return pieces.reduce(0) { $0 + $1.iov_len } }
+        guard mayWrite, descriptor != nil else { return 0 }
+        switch descriptor!.write(pieces) {
+        case .bytes(let count):
+            bytesDelivered += UInt64(count)
+            return count
+        case .wouldBlock:
+            mayWrite = false
+            return 0
+        case .endOfStream: return 0
+        case .failed(let errno):
+            noteBroken(errno)
+            owner.writeFailed(self)
+            return pieces.reduce(0) { $0 + $1.iov_len }
+        }
+    }
+
+    /// Writes what has been kept, then the end if it is due.
+    func drain() {
+        guard !isOver, descriptor != nil else { return }
+        while mayWrite, broken == nil, stream.undelivered > 0 {
+            switch session.read(stream, pieces: Self.pieces, { descriptor!.write($0) }) {
+            case .bytes(let count):
+                bytesDelivered += UInt64(count)
+                session.consume(stream, count, now: loop.now)
+            case .wouldBlock: mayWrite = false
+            case .endOfStream: return
+            case .failed(let errno):
+                noteBroken(errno)
+                return afterFailedWrite()
+            }
+        }
+        guard !isOver, broken == nil, stream.undelivered == 0 else { return }
+        if let remoteReset { return abort(remoteReset, remote: true) }
+        if stream.isDelivered, !writeEnded {
+            writeEnded = true
+            descriptor!.shutdownWrite()
+        }
+    }
+
+    private func noteBroken(_ errno: CInt) {
+        broken = ResetReason(
+            .localClosed, errno: UInt32(errno), IOError(errno: errno, operation: "write to \(place)").description)
+    }
+
+    /// The local side takes no more, but what it said before may explain why: read that, then reset.
+    func afterFailedWrite() {
+        guard !isOver, let broken else { return }
+        if let remoteReset { return abort(remoteReset, remote: true) }
+        mayRead = true
+        hasHungUp = true
+        lingerThenAbort(broken)
+        pump()
+    }
+
+    // MARK: End
+
+    /// This side cannot go on: the peer gets what was read, then the reason.
+    private func fail(_ reason: ResetReason) {
+        guard !isOver else { return }
+        session.reset(stream, reason, afterData: true, now: loop.now)
+        // The peer's credit may never come.
+        loop.schedule(after: Self.linger) { [owner, stream] in
+            owner.session.reset(stream, reason, now: owner.loop.now)
+            owner.attend()
+        }
+        end(reason, remote: false)
+    }
+
+    /// The peer cannot go on: the local side gets what arrived, then an end that is no clean one.
+    func peerReset(_ reason: ResetReason) {
+        guard !isOver else { return }
+        if descriptor != nil, broken == nil, stream.undelivered > 0 {
+            remoteReset = reason
+            lingerThenAbort(reason)
+            drain()
+        } else {
+            abort(reason, remote: true)
+        }
+    }
+
+    private func lingerThenAbort(_ reason: ResetReason) {
+        guard lingering == nil else { return }
+        lingering = loop.schedule(after: Self.linger) { [self] in abort(reason, remote: remoteReset != nil) }
+    }
+
+    /// Both directions ended and everybody knows.
+    func finish() { end(nil, remote: false) }
+
+    /// Ends at once, in both directions.
+    func abort(_ reason: ResetReason, remote: Bool) {
+        guard !isOver else { return }
+        if !remote { session.reset(stream, reason, now: loop.now) }
+        end(reason, remote: remote)
+    }
+
+    /// The one way a leg ends.
+    private func end(_ reason: ResetReason?, remote: Bool) {
+        guard !isOver else { return }
+        isOver = true
+        if let lingering = lingering.take() { loop.cancel(lingering) }
+        if let connecting = connecting.take() { connecting.cancel() }
+        if let registration = registration.take() { loop.deregister(registration) }
+        if let descriptor = descriptor.take(), reason != nil { descriptor.resetOnClose() }
+        report(reason, remote: remote)
+        owner.peer.streamEnded(self, reason, remote: remote)
+        owner.remove(self)
+    }
+
+    private func report(_ reason: ResetReason?, remote: Bool) {
+        let metadata: Logger.Metadata = [
+            "sent": "\(stream.bytesWritten)", "received": "\(stream.bytesReceived)",
+            "seconds": "\(Double((loop.now - opened) / 1_000_000) / 1000)",
+        ]
+        if let reason {
+            logger.warning("stream reset by \(remote ? "the peer" : "this relay"): \(reason.code): \(reason.text)", metadata: metadata)
+        } else {
+            logger.info("stream finished", metadata: metadata)
+        }
+        forward?.ended(stream, reason, remote: remote)
+    }
+
+    /// The local end, for people.
+    private var place: String { forward.map { "a client of \($0.endpoint)" } ?? "the target of \(stream.service)" }
+
+    /// Brings the rates up to date.
+    /// - Parameter seconds: since the last call.
+    func sample(seconds: Double) {
+        sendRate = Double(stream.bytesWritten - sampled.sent) / seconds
+        receiveRate = Double(stream.bytesReceived - sampled.received) / seconds
+        sampled = (stream.bytesWritten, stream.bytesReceived)
+    }
+
+    /// For `StreamStatus.state`.
+    var stateName: String {
+        if descriptor == nil { return "connecting" }
+        if broken != nil || remoteReset != nil { return "closing" }
+        if stream.id == 0 { return "opening" }
+        return switch (stream.sendEnded, stream.receiveEnded) {
+        case (false, false): "open"
+        case (true, false): "half-closed (local)"
+        case (false, true): "half-closed (remote)"
+        case (true, true): "closing"
+        }
+    }
+}

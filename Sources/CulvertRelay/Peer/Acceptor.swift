@@ -1,0 +1,116 @@
+import CulvertIO
+import CulvertProtocol
+import CulvertTLS
+
+/// The TLS port: lets nobody in who has not proved to be a peer. Lives on one loop; a peer's connections move to the
+/// peer's loop.
+final class Acceptor {
+    /// Hands a connection to the peer that has this identity among `names`. False: no peer has.
+    typealias Route = (_ names: [String], _ connection: SecuredConnection) -> Bool
+
+    private let loop: EventLoop
+    private let route: Route
+    private var environment: RelayEnvironment
+    private var listeners: [Endpoint: Listener] = [:]
+    private var handshakes: [ObjectIdentifier: Handshake] = [:]
+    private(set) var refused: [String: UInt64] = [:]
+
+    init(environment: RelayEnvironment, loop: EventLoop, route: @escaping Route) {
+        self.environment = environment
+        self.loop = loop
+        self.route = route
+    }
+
+    /// Listens at exactly these addresses; on an error at those it listened at before.
+    func listen(at endpoints: [Endpoint], _ environment: RelayEnvironment) throws(IOError) {
+        var opened: [Endpoint: Listener] = [:]
+        do throws(IOError) {
+            for endpoint in Set(endpoints).subtracting(listeners.keys) {
+                opened[endpoint] = try Listener(endpoint: endpoint, unix: UnixSocketOptions(), loop: loop) { [unowned self] in
+                    accept($0)
+                }
+            }
+        } catch {
+            opened.values.forEach { $0.close() }
+            throw error
+        }
+        self.environment = environment
+        for endpoint in Set(listeners.keys).subtracting(endpoints) { listeners.removeValue(forKey: endpoint)?.close() }
+        listeners.merge(opened) { old, _ in old }
+    }
+
+    /// Real addresses, with the ports the kernel chose.
+    var addresses: [String] { listeners.values.map(\.local.address).sorted() }
+
+    func close() {
+        listeners.values.forEach { $0.close() }
+        listeners = [:]
+        handshakes.values.forEach { $0.cancel() }
+        handshakes = [:]
+    }
+
+    private func accept(_ descriptor: consuming Descriptor) {
+        guard handshakes.count < environment.limits.unauthenticatedConnections else {
+            return refuse("too-many-unauthenticated", descriptor.remoteAddress, "too many connections in their handshake")
+        }
+        let remote = descriptor.remoteAddress
+        let engine: any TLSEngine
+        do {
+            engine = try environment.tls.makeEngine(.server)
+        } catch {
+            return refuse("tls", remote, error.description)
+        }
+        let key = ObjectIdentifier(engine)
+        handshakes[key] = Handshake(
+            descriptor, engine: engine, loop: loop, timeout: environment.limits.handshakeTimeout
+        ) { [self] result in
+            handshakes[key] = nil
+            switch result {
+            case .success(let connection): admit(connection)
+            case .failure(let failure): refuse(failure.kind.rawValue, remote, failure.text)
+            }
+        }
+    }
+
+    private func admit(_ connection: SecuredConnection) {
+        let names = connection.engine.peer.dnsNames
+        guard !route(names, connection) else { return }
+        refuse("unknown-peer", connection.remote, "no peer of the configuration has an identity of its certificate (\(names.joined(separator: ", ")))")
+        sayGoaway(
+            to: connection,
+            "none of your certificate's names (\(names.joined(separator: ", "))) is the identity of a peer configured here")
+    }
+
+    private func refuse(_ reason: String, _ remote: String, _ text: String) {
+        refused[reason, default: 0] += 1
+        environment.logger.warning("connection from \(remote) refused: \(text)", metadata: ["reason": "\(reason)"])
+    }
+
+    /// One frame that tells a host with a good certificate why it is not let in.
+    private func sayGoaway(to connection: SecuredConnection, _ text: String) {
+        let session = Session(
+            configuration: SessionConfiguration(role: .listener, name: environment.relayName), pool: ChunkPool(),
+            budget: environment.memory, now: loop.now)
+        session.goaway(.unknownPeer, text)
+        let sink = OneFrame(engine: connection.engine)
+        session.transmit(into: sink, now: loop.now)
+        let descriptor = connection.takeDescriptor()
+        _ = sink.ciphertext.withUnsafeBytes { descriptor.write($0) }
+        descriptor.shutdownWrite()
+    }
+
+    private final class OneFrame: FrameSink {
+        private let engine: any TLSEngine
+        private(set) var ciphertext: [UInt8] = []
+
+        init(engine: any TLSEngine) { self.engine = engine }
+
+        var hasRoom: Bool { ciphertext.isEmpty }
+
+        func put(_ frame: UnsafeRawBufferPointer) {
+            ciphertext = [UInt8](unsafeUninitializedCapacity: engine.maximumCiphertext(for: frame.count)) { buffer, count in
+                count = (try? engine.encrypt(frame, into: UnsafeMutableRawBufferPointer(buffer))) ?? 0
+            }
+        }
+    }
+}

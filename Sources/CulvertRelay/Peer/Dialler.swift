@@ -1,0 +1,113 @@
+import CulvertIO
+import CulvertTLS
+
+/// Makes connections to a peer: each address in turn, then again after a growing, random pause. Lives on the peer's loop.
+final class Dialler {
+    private static let firstPause = Duration.milliseconds(500)
+    private static let longestPause = Duration.seconds(30)
+
+    private enum State {
+        case idle
+        case pausing(TimerHandle)
+        case connecting(Connector)
+        case handshaking(Handshake)
+    }
+
+    private unowned let peer: Peer
+    private var state = State.idle
+    private var pause = Dialler.firstPause
+    /// Addresses of this round that were not tried, and what became of the others.
+    private var untried: ArraySlice<Endpoint> = []
+    private var failures: [String] = []
+
+    init(peer: Peer) { self.peer = peer }
+
+    /// Tries now, unless it is trying already.
+    func dial() {
+        switch state {
+        case .connecting, .handshaking: return
+        case .pausing(let timer): peer.loop.cancel(timer)
+        case .idle: break
+        }
+        untried = peer.settings.addresses[...]
+        failures = []
+        tryNext()
+    }
+
+    /// The session stands.
+    func succeeded() { pause = Self.firstPause }
+
+    /// There is no session any more. One that was never established is a failed try.
+    func lost(afterFailure: Bool) {
+        guard case .idle = state else { return }
+        if afterFailure { pauseThenDial() } else { dial() }
+    }
+
+    func stop() {
+        switch state {
+        case .idle: break
+        case .pausing(let timer): peer.loop.cancel(timer)
+        case .connecting(let connector): connector.cancel()
+        case .handshaking(let handshake): handshake.cancel()
+        }
+        state = .idle
+    }
+
+    private func tryNext() {
+        guard let address = untried.popFirst() else {
+            state = .idle
+            pauseThenDial()
+            return peer.dialFailed(failures.joined(separator: "; "))
+        }
+        state = .connecting(
+            Connector(to: address, loop: peer.loop, timeout: peer.environment.limits.connectTimeout) { [self] result in
+                switch consume result {
+                case .success(let descriptor): handshake(descriptor, with: address)
+                case .failure(let error): failed(error.description)
+                }
+            })
+    }
+
+    private func handshake(_ descriptor: consuming Descriptor, with address: Endpoint) {
+        let engine: any TLSEngine
+        do {
+            engine = try peer.environment.tls.makeEngine(.client)
+        } catch {
+            return failed(error.description)
+        }
+        let timeout = peer.environment.limits.handshakeTimeout
+        state = .handshaking(
+            Handshake(descriptor, engine: engine, loop: peer.loop, timeout: timeout) { [self] result in
+                switch result {
+                case .success(let connection): identify(connection, at: address)
+                case .failure(let failure): failed("\(address.address): \(failure.text)")
+                }
+            })
+    }
+
+    /// The other end has a good certificate; it has to be the one of this peer.
+    private func identify(_ connection: SecuredConnection, at address: Endpoint) {
+        let names = connection.engine.peer.dnsNames
+        guard names.contains(peer.settings.identity.lowercased()) else {
+            return failed(
+                "\(address.address): its certificate names \(names.isEmpty ? "nobody" : names.joined(separator: ", ")), "
+                    + "not '\(peer.settings.identity)'; is the address right? if so, set peers.\(peer.name).identity")
+        }
+        state = .idle
+        peer.adopt(connection, dialled: true)
+    }
+
+    private func failed(_ text: String) {
+        failures.append(text)
+        tryNext()
+    }
+
+    private func pauseThenDial() {
+        let jittered = pause * Double.random(in: 0.5...1)
+        pause = min(pause * 2, Self.longestPause)
+        state = .pausing(peer.loop.schedule(after: jittered) { [self] in
+            state = .idle
+            dial()
+        })
+    }
+}

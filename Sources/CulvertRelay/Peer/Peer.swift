@@ -1,0 +1,252 @@
+import CulvertIO
+import CulvertProtocol
+import Logging
+
+/// A remote relay: its sessions, the streams to and from it, and the local connections that wait for a session.
+/// Lives on one loop, with its lanes, its forwards and all their sockets.
+final class Peer {
+    let name: String
+    let loop: EventLoop
+    let pool = ChunkPool()
+    private(set) var settings: PeerSettings
+    private(set) var environment: RelayEnvironment
+    private(set) var sessions: [LiveSession] = []
+    private let targets: TargetQueue
+    private var dialler: Dialler?
+    private var waiting: [WaitingConnection] = []
+    private var isDraining = false
+    private var whenIdle: ((Int) -> Void)?
+    private var drainLimit: TimerHandle?
+    /// Streams cut because they did not finish in time.
+    private var cut = 0
+    private var sampling: TimerHandle?
+
+    private var lastError: String?
+    private var streamsOpened: UInt64 = 0
+    private var streamsReset: UInt64 = 0
+    private var pastSent: UInt64 = 0
+    private var pastReceived: UInt64 = 0
+
+    /// A local connection that has no session to go to yet.
+    private final class WaitingConnection {
+        var descriptor: Descriptor?
+        let forward: Forward
+
+        init(_ descriptor: consuming Descriptor, _ forward: Forward) {
+            self.descriptor = consume descriptor
+            self.forward = forward
+        }
+    }
+
+    init(settings: PeerSettings, environment: RelayEnvironment, loop: EventLoop) {
+        name = settings.name
+        self.settings = settings
+        self.environment = environment
+        self.loop = loop
+        targets = TargetQueue(loop: loop)
+        dialler = Dialler(peer: self)
+        if !settings.addresses.isEmpty { dialler?.dial() }
+        sample()
+    }
+
+    var logger: Logger {
+        var logger = environment.logger
+        logger[metadataKey: "peer"] = "\(name)"
+        return logger
+    }
+
+    func update(settings: PeerSettings, environment: RelayEnvironment) {
+        let dialsAnew = settings.addresses != self.settings.addresses
+        self.settings = settings
+        self.environment = environment
+        if dialsAnew, usable == nil, !settings.addresses.isEmpty { dialler?.dial() }
+    }
+
+    // MARK: Sessions
+
+    /// The session that new streams go to: the youngest that takes any.
+    private var usable: LiveSession? { sessions.last { $0.isUsable } }
+
+    /// Takes a connection whose other end has proved to be this peer.
+    func adopt(_ connection: SecuredConnection, dialled: Bool) {
+        guard !isDraining else { return }
+        let budget = MemoryBudget(limit: environment.limits.sessionMemory, within: environment.memory)
+        sessions.append(LiveSession(connection: connection, dialled: dialled, peer: self, budget: budget))
+    }
+
+    func established(_ session: LiveSession, _ hello: Hello) {
+        lastError = nil
+        dialler?.succeeded()
+        retireDuplicates(of: session, peerName: hello.name)
+        for connection in takeWaiting() { open(connection.descriptor.take()!, connection.forward, on: session) }
+    }
+
+    /// Both relays may have dialled. Of two such sessions both keep the one that the relay with the lesser name made.
+    private func retireDuplicates(of session: LiveSession, peerName: String) {
+        guard environment.relayName != peerName else { return }
+        let weDial = environment.relayName < peerName
+        let usable = sessions.filter(\.isUsable)
+        guard usable.contains(where: { $0.dialled == weDial }) else { return }
+        for loser in usable where loser.dialled != weDial {
+            loser.drain(.superseded, "the session that \(weDial ? environment.relayName : peerName) made is used")
+        }
+    }
+
+    func ended(_ session: LiveSession, code: ResetCode, _ text: String) {
+        sessions.removeAll { $0 === session }
+        if code == .shutdown {
+            session.logger.info("session ended: \(text)")
+        } else {
+            session.logger.error("session lost: \(text)")
+            lastError = text
+        }
+        if isDraining {
+            idleIfSo()
+        } else if usable == nil {
+            let failed = !session.isEstablished
+            if failed { failWaiting(text) }
+            if !settings.addresses.isEmpty { dialler?.lost(afterFailure: failed) }
+        }
+    }
+
+    func dialFailed(_ text: String) {
+        lastError = text
+        logger.warning("cannot reach \(name): \(text)")
+        if sessions.isEmpty { failWaiting(text) }
+    }
+
+    // MARK: Streams
+
+    /// Leads a local connection to the peer's service, on a session that exists or is made now.
+    func connect(_ descriptor: consuming Descriptor, through forward: Forward) {
+        if let session = usable {
+            open(descriptor, forward, on: session)
+        } else if isDraining {
+            refuse(forward, ResetReason(.shutdown, "this relay is shutting down"))
+        } else if sessions.isEmpty && settings.addresses.isEmpty {
+            refuse(forward, ResetReason(
+                .sessionLost, "\(name) is not connected, and peers.\(name).addresses is empty: it has to dial us"))
+        } else {
+            waiting.append(WaitingConnection(descriptor, forward))
+            if sessions.isEmpty { dialler?.dial() }
+        }
+    }
+
+    private func open(_ descriptor: consuming Descriptor, _ forward: Forward, on live: LiveSession) {
+        guard live.session.canOpen else {
+            return refuse(forward, ResetReason(.refused, "\(name) lets no more streams be open at once"))
+        }
+        let stream = live.session.open(
+            service: forward.settings.to.service, priority: forward.settings.priority == .control ? .control : .auto,
+            now: loop.now)
+        streamsOpened += 1
+        let leg = Leg(stream, owner: live, forward: forward)
+        live.add(leg)
+        leg.attach(descriptor)
+        live.attend()
+    }
+
+    /// The local connection is closed; the forward remembers why.
+    private func refuse(_ forward: Forward, _ reason: ResetReason) {
+        logger.warning("connection to \(forward.endpoint) closed: \(reason.text)")
+        streamsReset += 1
+        forward.ended(nil, reason, remote: false)
+    }
+
+    private func takeWaiting() -> [WaitingConnection] {
+        defer { waiting = [] }
+        return waiting
+    }
+
+    private func failWaiting(_ text: String) {
+        for connection in takeWaiting() {
+            refuse(connection.forward, ResetReason(.sessionLost, "no session with \(name): \(text)"))
+        }
+    }
+
+    /// The peer asks for a service here.
+    func opened(_ stream: SessionStream, on live: LiveSession) {
+        streamsOpened += 1
+        let leg = Leg(stream, owner: live, forward: nil)
+        live.add(leg)
+        do {
+            switch try environment.services.resolve(stream.service, for: name) {
+            case .endpoint(let target):
+                leg.connect(to: target, through: targets, timeout: environment.limits.connectTimeout)
+            case .answer(let text):
+                leg.attach(try Self.socketSaying(text))
+            }
+        } catch let refusal as ServiceRefusal {
+            leg.abort(refusal.reason, remote: false)
+        } catch {
+            leg.abort(ResetReason(.internalError, "\(error)"), remote: false)
+        }
+    }
+
+    /// A socket from which `text` can be read, and then its end.
+    private static func socketSaying(_ text: String) throws(IOError) -> Descriptor {
+        let pair = try Descriptor.pair()
+        // A fresh socket's buffer takes a line whole.
+        _ = Array(text.utf8).withUnsafeBytes { pair.second.write($0) }
+        return pair.first
+    }
+
+    func streamEnded(_ leg: Leg, _ reason: ResetReason?, remote: Bool) {
+        if reason != nil { streamsReset += 1 }
+        pastSent += leg.stream.bytesWritten
+        pastReceived += leg.stream.bytesReceived
+    }
+
+    // MARK: End
+
+    /// Lets streams finish and takes no new ones; what is left after `limit` is cut.
+    /// - Parameter whenIdle: called once there is no session left, with the number of streams that were cut.
+    func drain(_ text: String, within limit: Duration, whenIdle: @escaping (Int) -> Void) {
+        self.whenIdle = whenIdle
+        retireDialler()
+        for session in sessions { session.drain(.draining, text) }
+        drainLimit = loop.schedule(after: limit) { [self] in stop(text) }
+        idleIfSo()
+    }
+
+    /// Ends every session at once.
+    func stop(_ text: String) {
+        retireDialler()
+        cut += sessions.reduce(0) { $0 + $1.legs.count }
+        for session in sessions { session.end(.shutdown, text) }
+    }
+
+    private func retireDialler() {
+        isDraining = true
+        dialler?.stop()
+        dialler = nil
+        if let sampling = sampling.take() { loop.cancel(sampling) }
+        failWaiting("this relay is shutting down")
+    }
+
+    private func idleIfSo() {
+        guard sessions.isEmpty, let whenIdle = whenIdle.take() else { return }
+        if let drainLimit = drainLimit.take() { loop.cancel(drainLimit) }
+        whenIdle(cut)
+    }
+
+    // MARK: Status
+
+    /// Measures the rates of all streams, every second.
+    private func sample() {
+        sampling = loop.schedule(after: .seconds(1)) { [weak self] in
+            guard let self else { return }
+            for session in sessions { session.legs.values.forEach { $0.sample(seconds: 1) } }
+            sample()
+        }
+    }
+
+    var status: PeerStatus {
+        let live = sessions.flatMap(\.legs.values)
+        return PeerStatus(
+            name: name, addresses: settings.addresses.map(\.address), sessions: sessions.map(\.status),
+            lastError: lastError, streamsOpened: streamsOpened, streamsReset: streamsReset,
+            bytesSent: live.reduce(pastSent) { $0 + $1.stream.bytesWritten },
+            bytesReceived: live.reduce(pastReceived) { $0 + $1.stream.bytesReceived })
+    }
+}

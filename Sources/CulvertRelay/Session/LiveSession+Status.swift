@@ -1,0 +1,29 @@
+/// What the admin interface shows of a session.
+extension LiveSession {
+    var status: SessionStatus {
+        SessionStatus(
+            id: session.id.description, dialled: dialled, draining: session.isDraining,
+            age: seconds(since: made), rtt: session.roundTrip.map(Self.milliseconds),
+            rttMinimum: session.leastRoundTrip.map(Self.milliseconds),
+            lanes: lane.map {
+                [LaneStatus(
+                    local: $0.local, remote: $0.remote, tls: $0.summary, bytesSent: $0.bytesSent,
+                    bytesReceived: $0.bytesReceived)]
+            } ?? [],
+            streams: legs.values.sorted { ($0.opened, $0.stream.id) < ($1.opened, $1.stream.id) }.map(status))
+    }
+
+    private func status(of leg: Leg) -> StreamStatus {
+        let stream = leg.stream
+        return StreamStatus(
+            id: stream.id, service: stream.service, outgoing: stream.outgoing, forward: leg.forward?.id,
+            state: leg.stateName, age: seconds(since: leg.opened),
+            bytesSent: stream.bytesWritten, bytesReceived: stream.bytesReceived,
+            sendRate: leg.sendRate, receiveRate: leg.receiveRate, unacknowledged: stream.unacknowledged,
+            undelivered: stream.undelivered, sendWindow: stream.sendWindow, receiveWindow: stream.receiveWindow)
+    }
+
+    private func seconds(since start: UInt64) -> Double { Double(loop.now - start) / 1e9 }
+
+    private static func milliseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds) / 1e6 }
+}

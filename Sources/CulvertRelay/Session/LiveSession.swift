@@ -1,0 +1,211 @@
+import CulvertIO
+import CulvertProtocol
+import Logging
+
+/// A session on its loop: binds the protocol core to a lane and to local sockets.
+///
+/// Whatever happens marks the session for attention; `run` then does all that follows from it once, at the end of the
+/// loop's iteration: receive, events, transmit, timer.
+final class LiveSession: LoopTask {
+    /// Times in a row that room on the lane lets streams read on before other descriptors get their turn.
+    private static let rounds = 4
+
+    let loop: EventLoop
+    let session: Session
+    let dialled: Bool
+    unowned let peer: Peer
+    let made: UInt64
+    private(set) var logger: Logger
+    private(set) var lane: Lane?
+    private(set) var isOver = false
+    /// The legs of streams that are not over.
+    private(set) var legs: [ObjectIdentifier: Leg] = [:]
+
+    private var isMarked = false
+    /// Legs whose write failed while the protocol core was at work.
+    private var failedLegs: [Leg] = []
+    private var timer: (handle: TimerHandle, at: UInt64)?
+
+    init(connection: SecuredConnection, dialled: Bool, peer: Peer, budget: MemoryBudget) {
+        loop = peer.loop
+        self.dialled = dialled
+        self.peer = peer
+        made = peer.loop.now
+        logger = peer.logger
+        let limits = peer.environment.limits
+        session = Session(
+            configuration: SessionConfiguration(
+                role: dialled ? .dialler : .listener, name: peer.environment.relayName,
+                streamWindow: limits.streamWindow, maximumStreams: limits.streamsPerSession,
+                openWait: limits.openWait.nanoseconds, keepalive: limits.keepalive.nanoseconds),
+            pool: peer.pool, budget: budget, now: loop.now)
+        do {
+            lane = try Lane(connection, loop: loop, owner: self)
+        } catch {
+            loop.schedule(after: .zero) { [self] in end(.sessionLost, error.description) }
+        }
+        timer = (loop.schedule(after: limits.handshakeTimeout) { [self] in fire() }, 0)
+        attend()
+    }
+
+    var isEstablished: Bool { session.peer != nil }
+    /// New streams may be opened on it.
+    var isUsable: Bool { isEstablished && !session.isDraining && !isOver }
+
+    /// Calls for `run` at the end of this iteration.
+    func attend() {
+        guard !isMarked, !isOver else { return }
+        isMarked = true
+        loop.enqueue(self)
+    }
+
+    func run() {
+        isMarked = false
+        guard !isOver, let lane else { return }
+        receive(lane)
+        for _ in 0..<Self.rounds {
+            handleEvents()
+            guard !isOver else { return }
+            lane.flush(session)
+            guard session.hasEvents else { break }
+        }
+        if let failure = lane.failure { return end(.sessionLost, failure) }
+        if session.isDraining, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
+            return end(.shutdown, "drained")
+        }
+        if lane.mayRead || session.hasEvents { attend() }
+        arm()
+    }
+
+    private func receive(_ lane: Lane) {
+        lane.receive { bytes in
+            do throws(ProtocolViolation) {
+                try session.receive(bytes, now: loop.now) { stream, pieces in
+                    (stream.context as? Leg)?.deliver(pieces) ?? 0
+                }
+                handleEvents()
+                return !isOver
+            } catch {
+                violation(error)
+                return false
+            }
+        }
+    }
+
+    private func violation(_ violation: ProtocolViolation) {
+        session.goaway(violation.code, violation.description)
+        lane?.flush(session)
+        end(.sessionLost, "\(peer.name) broke the protocol: \(violation)")
+    }
+
+    // MARK: Events
+
+    private func handleEvents() {
+        while !isOver, let event = session.nextEvent() { handle(event) }
+        while let leg = failedLegs.popLast() { leg.afterFailedWrite() }
+    }
+
+    private func handle(_ event: SessionEvent) {
+        switch event {
+        case .established(let hello):
+            logger[metadataKey: "session"] = "\(session.id)"
+            logger.info("session established", metadata: [
+                "relay": "\(hello.name)", "remote": "\(lane?.remote ?? "")", "tls": "\(lane?.summary ?? "")",
+            ])
+            arm()
+            peer.established(self, hello)
+        case .opened(let stream): peer.opened(stream, on: self)
+        case .writable(let stream): leg(of: stream)?.pump()
+        case .ended(let stream): leg(of: stream)?.drain()
+        case .reset(let stream, let reason): leg(of: stream)?.peerReset(reason)
+        case .closed(let stream): leg(of: stream)?.finish()
+        case .goaway(let goaway): receivedGoaway(goaway)
+        case .silent:
+            session.goaway(.silent, "nothing arrived for \(peer.environment.limits.keepalive)")
+            end(.sessionLost, "nothing arrived from \(peer.name) for \(peer.environment.limits.keepalive)")
+        }
+    }
+
+    private func leg(of stream: SessionStream) -> Leg? { stream.context as? Leg }
+
+    private func receivedGoaway(_ goaway: Goaway) {
+        switch goaway.code {
+        case .draining, .superseded:
+            logger.info("\(peer.name) takes no new streams on this session: \(goaway.text)")
+        default:
+            end(.sessionLost, "\(peer.name) ended the session (\(goaway.code)): \(goaway.text)")
+        }
+    }
+
+    // MARK: Streams
+
+    /// Gives a stream its local end.
+    func add(_ leg: Leg) {
+        leg.stream.context = leg
+        legs[ObjectIdentifier(leg)] = leg
+    }
+
+    /// A leg is over.
+    func remove(_ leg: Leg) {
+        leg.stream.context = nil
+        legs[ObjectIdentifier(leg)] = nil
+        attend()
+    }
+
+    func writeFailed(_ leg: Leg) {
+        failedLegs.append(leg)
+        attend()
+    }
+
+    // MARK: Time
+
+    /// Sets the timer to the session's next deadline. One that fires early only sets it anew.
+    private func arm() {
+        guard isEstablished else { return }
+        let deadline = session.deadline
+        if let timer {
+            if timer.at != 0 && timer.at <= deadline { return }
+            loop.cancel(timer.handle)
+        }
+        let wait = deadline > loop.now ? deadline - loop.now : 0
+        timer = (loop.schedule(after: .nanoseconds(Int64(clamping: wait))) { [self] in fire() }, deadline)
+    }
+
+    private func fire() {
+        timer = nil
+        guard !isOver else { return }
+        guard isEstablished else { return end(.sessionLost, "\(peer.name) did not say HELLO in time") }
+        session.advance(now: loop.now)
+        attend()
+    }
+
+    // MARK: End
+
+    /// Takes no new streams; the session ends when those it has are over.
+    func drain(_ code: GoawayCode, _ text: String) {
+        guard isEstablished else { return end(.shutdown, text) }
+        session.goaway(code, text)
+        attend()
+    }
+
+    /// The one way a session ends. Every stream that is not over is reset with the reason.
+    func end(_ code: ResetCode, _ text: String) {
+        guard !isOver else { return }
+        isOver = true
+        if let timer = timer.take() { loop.cancel(timer.handle) }
+        for leg in Array(legs.values) { leg.abort(ResetReason(code, text), remote: false) }
+        if let lane = lane.take() {
+            lane.flush(session)
+            lane.close()
+        }
+        peer.ended(self, code: code, text)
+    }
+}
+
+extension Duration {
+    /// Whole nanoseconds, 0 if negative.
+    var nanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        return seconds < 0 ? 0 : UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+    }
+}

@@ -1,0 +1,8 @@
+import Glibc
+
+/// Seconds since 1970.
+func wallClock() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}
