@@ -24,6 +24,8 @@ final class LiveSession: LoopTask {
     private var isMarked = false
     /// Legs whose write failed while the protocol core was at work.
     private var failedLegs: [Leg] = []
+    /// Why the peer takes no new streams; also why it closes the connection, if it does.
+    private var farewell: Goaway?
     private var timer: (handle: TimerHandle, at: UInt64)?
 
     init(connection: SecuredConnection, dialled: Bool, peer: Peer, budget: MemoryBudget) {
@@ -69,7 +71,9 @@ final class LiveSession: LoopTask {
             lane.flush(session)
             guard session.hasEvents else { break }
         }
-        if let failure = lane.failure { return end(.sessionLost, failure) }
+        if let failure = lane.failure {
+            return end(.sessionLost, farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
+        }
         if session.isDraining, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
             return end(.shutdown, "drained")
         }
@@ -131,6 +135,7 @@ final class LiveSession: LoopTask {
     private func receivedGoaway(_ goaway: Goaway) {
         switch goaway.code {
         case .draining, .superseded:
+            farewell = goaway
             logger.info("\(peer.name) takes no new streams on this session: \(goaway.text)")
         default:
             end(.sessionLost, "\(peer.name) ended the session (\(goaway.code)): \(goaway.text)")
@@ -195,6 +200,7 @@ final class LiveSession: LoopTask {
         if let timer = timer.take() { loop.cancel(timer.handle) }
         for leg in Array(legs.values) { leg.abort(ResetReason(code, text), remote: false) }
         if let lane = lane.take() {
+            if code == .shutdown { session.goaway(.draining, text) }
             lane.flush(session)
             lane.close()
         }

@@ -23,7 +23,10 @@ final class Transport {
     ) -> (Result, written: Int) {
         written = drain(into: buffer)
         target = buffer
-        defer { target = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        defer {
+            target = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+            written = 0
+        }
         let result = body()
         return (result, written)
     }
