@@ -1,0 +1,100 @@
+import CulvertIO
+import CulvertTLS
+import Glibc
+
+/// What a configuration needs of the host it is on.
+extension Configuration {
+    /// Loads the credentials; what is wrong with them is reported where the file names them.
+    public func loadCredentials() throws(ConfigurationError) -> TLSContext {
+        let unreadable = [("tls.ca", tls.ca), ("tls.certificate", tls.certificate), ("tls.key", tls.key)]
+            .compactMap { key, path -> ConfigurationProblem? in
+                guard access(path, R_OK) != 0 else { return nil }
+                let cause = SystemError("read \(path)").reason
+                return places.problem(key, "cannot read '\(path)': \(cause); `culvert certs` makes credentials")
+            }
+        guard unreadable.isEmpty else { throw ConfigurationError(unreadable) }
+        do throws(TLSError) {
+            return try TLSContext(files: tls)
+        } catch {
+            throw ConfigurationError([places.problem("tls", error.description)])
+        }
+    }
+
+    /// What the host lacks now, though it may have it by the time it is needed.
+    public func hostWarnings() -> [ConfigurationProblem] {
+        var found: [ConfigurationProblem] = []
+        for service in relay.services {
+            guard case .unix(let path) = service.connect else { continue }
+            let directory = FilePath.directory(of: path)
+            guard !socketDirectories.contains(directory) else { continue }
+            if let fault = FilePath.faultAsDirectory(directory) {
+                found.append(
+                    places.problem(
+                        "services.\(service.name).connect",
+                        "the directory '\(directory)' \(fault); the service cannot be reached until that is mended"))
+            }
+        }
+        for (index, forward) in relay.forwards.enumerated() {
+            let key = "forwards[\(index)]"
+            if case .unix(let path) = forward.listen {
+                // `serve` makes what is missing, so only what is in the way matters.
+                let existing = FilePath.nearestExisting(FilePath.directory(of: path))
+                if let fault = FilePath.faultAsDirectory(existing) {
+                    found.append(places.problem("\(key).listen", "'\(existing)' \(fault)"))
+                }
+            }
+            if let owner = forward.unix.owner, UInt32(owner) == nil, getpwnam(owner) == nil {
+                found.append(places.problem("\(key).owner", "this host has no user '\(owner)'"))
+            }
+            if let group = forward.unix.group, UInt32(group) == nil, getgrnam(group) == nil {
+                found.append(places.problem("\(key).group", "this host has no group '\(group)'"))
+            }
+        }
+        return found
+    }
+
+    /// Directories that must be there before the relay's own sockets can be made; `serve` makes them.
+    var socketDirectories: [String] {
+        var directories = [FilePath.directory(of: admin)]
+        for forward in relay.forwards {
+            if case .unix(let path) = forward.listen { directories.append(FilePath.directory(of: path)) }
+        }
+        return directories
+    }
+}
+
+enum FilePath {
+    static func directory(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return "/" }
+        return String(path[..<slash])
+    }
+
+    /// Nil if `path` is a directory.
+    static func faultAsDirectory(_ path: String) -> String? {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            return errno == ENOENT ? "does not exist" : "cannot be used: \(String(cString: strerror(errno)))"
+        }
+        return status.st_mode & S_IFMT == S_IFDIR ? nil : "is not a directory"
+    }
+
+    static func nearestExisting(_ path: String) -> String {
+        var path = path
+        while path != "/", access(path, F_OK) != 0, errno == ENOENT {
+            path = directory(of: path)
+        }
+        return path
+    }
+
+    /// Makes `path` and what is missing above it with mode 0755, whatever the umask.
+    static func makeDirectory(_ path: String) throws(SystemError) {
+        guard access(path, F_OK) != 0 else { return }
+        let above = directory(of: path)
+        if above != path { try makeDirectory(above) }
+        guard mkdir(path, 0o755) == 0 else {
+            if errno == EEXIST { return }
+            throw SystemError("make the directory \(path)")
+        }
+        chmod(path, 0o755)
+    }
+}

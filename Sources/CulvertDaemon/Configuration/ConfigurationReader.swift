@@ -1,0 +1,180 @@
+import CulvertIO
+import CulvertRelay
+import CulvertTLS
+import Foundation
+import Logging
+import Yams
+
+/// Turns the node tree into a `Configuration`. Whatever is wrong goes to `notes` and reading goes on with the default,
+/// so the result counts only if no error was noted.
+struct ConfigurationReader {
+    let notes: ConfigurationNotes
+    let hostName: String
+
+    func read(_ root: Node?) -> Configuration {
+        let document = ConfigurationValue(root ?? Node("", .implicit, .plain), key: "", place: .start, notes: notes)
+        let top = document.section(["relay", "tls", "peers", "services", "forwards", "limits"])
+
+        var (relay, admin, log, drain) = readRelay(top?["relay"])
+        let tls = readTLS(top?["tls"], relayName: relay.name)
+        let peerEntries = top?["peers"]?.entries() ?? []
+        relay.peers = peerEntries.compactMap { readPeer($0, relayName: relay.name) }
+        checkIdentities(peerEntries, relay.peers)
+        let peerNames = peerEntries.map(\.name)
+        relay.services = (top?["services"]?.entries() ?? []).compactMap { readService($0, peers: peerNames) }
+        var listeners = ListenerRegister(relay: relay, admin: admin)
+        relay.forwards = (top?["forwards"]?.list() ?? []).compactMap {
+            readForward($0, peers: peerNames, listeners: &listeners)
+        }
+        relay.limits = readLimits(top?["limits"])
+
+        return Configuration(
+            file: notes.places.file, relay: relay, tls: tls, admin: admin, log: log, drain: drain,
+            warnings: notes.warnings, places: notes.places)
+    }
+
+    // MARK: relay
+
+    private func readRelay(
+        _ value: ConfigurationValue?
+    ) -> (relay: RelaySettings, admin: String, log: LogSettings, drain: Duration) {
+        let section = value?.section(["name", "listen", "admin", "loops", "log", "drain"])
+        let admin = section?["admin"].flatMap(readAdmin) ?? Configuration.defaultAdmin
+        var relay = RelaySettings(
+            name: readRelayName(section?["name"]),
+            listen: [.tcp(host: "0.0.0.0", port: Configuration.defaultPort)],
+            runtimeDirectory: (admin as NSString).deletingLastPathComponent)
+        if let listen = section?["listen"] {
+            relay.listen = readListen(listen)
+        }
+        relay.loops = section?["loops"]?.integer(1...64) ?? min(64, ProcessInfo.processInfo.activeProcessorCount)
+        let drain = section?["drain"]?.time(.zero ... .seconds(86_400)) ?? .seconds(30)
+        return (relay, admin, readLog(section?["log"]), drain)
+    }
+
+    private func readRelayName(_ value: ConfigurationValue?) -> String {
+        if let value {
+            guard let name = value.text() else { return hostName }
+            if let fault = Names.fault(in: name) { value.error("'\(name)' \(fault)") }
+            return name
+        }
+        if let fault = Names.fault(in: hostName) {
+            notes.error("relay.name", at: .start, "the host's name '\(hostName)' \(fault); set relay.name")
+        }
+        return hostName
+    }
+
+    private func readListen(_ value: ConfigurationValue) -> [Endpoint] {
+        guard let items = value.list() else { return [] }
+        if items.isEmpty { value.error("no address to listen on; write for example [\"0.0.0.0:16515\"]") }
+        var seen: [Endpoint: String] = [:]
+        return items.compactMap { item in
+            guard let address = item.address() else { return nil }
+            if let earlier = seen[address], !address.isChosenByKernel {
+                item.error("'\(address.address)' is already \(earlier); remove one of them")
+            }
+            seen[address] = item.key
+            return address
+        }
+    }
+
+    private func readAdmin(_ value: ConfigurationValue) -> String? {
+        guard let path = value.text() else { return nil }
+        guard path.hasPrefix("/"), !path.hasSuffix("/") else {
+            value.error("'\(path)' is not a socket's absolute path; write for example \(Configuration.defaultAdmin)")
+            return nil
+        }
+        let longest = AdminServer.longestPath
+        guard path.utf8.count <= longest else {
+            value.error("the path has \(path.utf8.count) bytes; at most \(longest) can be used here")
+            return nil
+        }
+        return path
+    }
+
+    private func readLog(_ value: ConfigurationValue?) -> LogSettings {
+        var log = LogSettings()
+        guard let section = value?.section(["level", "format"]) else { return log }
+        log.level = section["level"]?.choice() ?? log.level
+        log.format = section["format"]?.choice() ?? log.format
+        return log
+    }
+
+    // MARK: tls
+
+    private func readTLS(_ value: ConfigurationValue?, relayName: String) -> TLSFiles {
+        let section = value?.section(["backend", "ca", "certificate", "key"])
+        if let backend = section?["backend"], let choice: Backend = backend.choice(), choice != .openssl {
+            backend.error("\(choice.rawValue) is not supported by this version; write openssl, or leave the key out")
+        }
+        let directory = Configuration.pkiDirectory
+        return TLSFiles(
+            ca: readPath(section?["ca"]) ?? "\(directory)/ca.pem",
+            certificate: readPath(section?["certificate"]) ?? "\(directory)/\(relayName).pem",
+            key: readPath(section?["key"]) ?? "\(directory)/\(relayName).key")
+    }
+
+    private enum Backend: String, CaseIterable {
+        case openssl, gnutls
+    }
+
+    /// A relative path starts at the configuration file's directory, so that the process's own does not matter.
+    private func readPath(_ value: ConfigurationValue?) -> String? {
+        guard let path = value?.text() else { return nil }
+        if path.hasPrefix("/") { return path }
+        return ((notes.places.file as NSString).deletingLastPathComponent as NSString).appendingPathComponent(path)
+    }
+
+    // MARK: peers
+
+    private func readPeer(_ entry: ConfigurationEntry, relayName: String) -> PeerSettings? {
+        if let fault = Names.fault(in: entry.name) {
+            entry.error("the peer's name \(fault)")
+        }
+        if entry.name == relayName {
+            entry.error("a peer cannot have the relay's own name; rename it, or set relay.name")
+        }
+        guard let section = entry.value.section(["addresses", "identity", "lanes", "compression"]) else { return nil }
+        if let lanes = section["lanes"], let count = lanes.integer(1...64), count > 1 {
+            lanes.error("more than one lane is not supported by this version; write 1, or leave the key out")
+        }
+        if let compression = section["compression"], let choice: Compression = compression.choice(), choice != .none {
+            compression.error(
+                "\(choice.rawValue) is not supported by this version; write none, or leave the key out")
+        }
+        let addresses = (section["addresses"]?.list() ?? []).compactMap { item -> Endpoint? in
+            guard let address = item.address() else { return nil }
+            if address.isChosenByKernel { item.error("'\(address.address)': port 0 leads nowhere; write the peer's port") }
+            return address
+        }
+        let identity = section["identity"]?.text()
+        if let identity, let fault = Names.identityFault(in: identity) {
+            section["identity"]?.error("'\(identity)' \(fault)")
+        }
+        return PeerSettings(name: entry.name, addresses: addresses, identity: identity)
+    }
+
+    private enum Compression: String, CaseIterable {
+        case none, lz4, auto
+    }
+
+    /// Two peers that show the same identity could pass for each other.
+    private func checkIdentities(_ entries: [ConfigurationEntry], _ peers: [PeerSettings]) {
+        var owner: [String: String] = [:]
+        for peer in peers {
+            let identity = peer.identity.lowercased()
+            if let other = owner[identity] {
+                let entry = entries.last { $0.name == peer.name }
+                entry?.error("its identity '\(peer.identity)' is also that of peer '\(other)'; give each peer its own")
+            }
+            owner[identity] = peer.name
+        }
+    }
+}
+
+extension Endpoint {
+    /// TCP port 0.
+    var isChosenByKernel: Bool {
+        if case .tcp(_, 0) = self { true } else { false }
+    }
+}
