@@ -46,6 +46,19 @@ let package = Package(
             ],
             swiftSettings: settings),
 
+        // What Culvert is measured with; see bench/README.md.
+        .target(name: "BenchSockets", dependencies: ["CulvertIO"], path: "bench/sockets", swiftSettings: settings),
+        .executableTarget(
+            name: "culvert-load",
+            dependencies: ["BenchSockets", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            path: "bench/load", swiftSettings: settings),
+        .executableTarget(
+            name: "culvert-floor",
+            dependencies: [
+                "BenchSockets", "COpenSSL", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "bench/floor", swiftSettings: settings),
+
         .testTarget(name: "CulvertProtocolTests", dependencies: ["CulvertProtocol"], swiftSettings: settings),
         .testTarget(name: "CulvertIOTests", dependencies: ["CulvertIO"], swiftSettings: settings),
         .testTarget(name: "CulvertTLSTests", dependencies: ["CulvertTLS"], swiftSettings: settings),
