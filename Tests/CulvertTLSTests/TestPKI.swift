@@ -1,3 +1,4 @@
+import COpenSSL
 import Foundation
 
 @testable import CulvertTLS
@@ -5,7 +6,7 @@ import Foundation
 /// Certificates and keys in a directory of their own, made for one test and gone with it.
 final class TestPKI {
     let directory: String
-    let authority: CertificateAuthority
+    private(set) var authority: CertificateAuthority
 
     init(name: String = "Test CA") throws {
         directory = NSTemporaryDirectory() + "culvert-tls-" + UUID().uuidString
@@ -39,5 +40,21 @@ final class TestPKI {
 
     func context(_ name: String, _ edit: (inout CertificateTerms) -> Void = { _ in }) throws -> TLSContext {
         try TLSContext(files: issue(name, edit))
+    }
+
+    /// A CA of any make: below `issuer` if there is one, with `constraints` as its basic constraints.
+    func authority(
+        _ name: String, below issuer: CertificateAuthority? = nil, constraints: String = "critical,CA:TRUE",
+        _ edit: (inout CertificateTerms) -> Void = { _ in }
+    ) throws -> CertificateAuthority {
+        var terms = CertificateTerms(name: name, days: 300)
+        edit(&terms)
+        let key = try PrivateKey.make()
+        let builder = try CertificateBuilder(terms, key: key)
+        try builder.addExtension(NID_basic_constraints, constraints, issuer: issuer?.certificate)
+        try builder.addExtension(NID_subject_key_identifier, "hash", issuer: issuer?.certificate)
+        let certificate = try builder.signed(by: issuer?.key ?? key, issuer: issuer?.certificate)
+        return try CertificateAuthority(
+            certificateFile: write(certificate.pem(), name + ".pem"), keyFile: write(key.pem(), name + ".key"))
     }
 }

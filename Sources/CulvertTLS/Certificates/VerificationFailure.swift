@@ -16,22 +16,33 @@ struct VerificationFailure {
         certificate = X509_STORE_CTX_get_current_cert(store).map { Certificate(borrowing: $0) }
     }
 
-    /// A sentence about `holder` (as in "the peer's certificate"), without a full stop.
-    func description(holder: String, caFile: String, authorities: [Certificate]) -> String {
-        let name = certificate.map { " \($0.subject)" } ?? ""
-        let what = depth == 0 ? "\(holder)\(name)" : "\(holder) leads to CA certificate\(name), which"
+    var kind: CredentialProblem.Kind {
         switch code {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
             X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,
             X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, X509_V_ERR_CERT_SIGNATURE_FAILURE:
+            .wrongCA
+        case X509_V_ERR_CERT_HAS_EXPIRED: .expired
+        case X509_V_ERR_CERT_NOT_YET_VALID: .notYetValid
+        case X509_V_ERR_INVALID_PURPOSE: .wrongUsage
+        default: .unacceptable
+        }
+    }
+
+    /// A sentence about `holder` (as in "the peer's certificate"), without a full stop.
+    func description(holder: String, caFile: String, authorities: [Certificate]) -> String {
+        let name = certificate.map { " \($0.subject)" } ?? ""
+        let what = depth == 0 ? "\(holder)\(name)" : "\(holder) leads to CA certificate\(name), which"
+        switch kind {
+        case .wrongCA:
             return "\(what) \(wrongIssuer(caFile, authorities))"
-        case X509_V_ERR_CERT_HAS_EXPIRED:
+        case .expired:
             let date = certificate.map { " on \(describeTime($0.notAfter))" } ?? ""
             return "\(what) expired\(date); issue a new one"
-        case X509_V_ERR_CERT_NOT_YET_VALID:
+        case .notYetValid:
             let date = certificate.map { " before \(describeTime($0.notBefore))" } ?? ""
             return "\(what) is not valid\(date); check the clocks of both hosts (this one says \(describeTime(now())))"
-        case X509_V_ERR_INVALID_PURPOSE:
+        case .wrongUsage:
             return "\(what) is not meant for this side of TLS; its extended key usage must hold serverAuth and clientAuth, "
                 + "as 'culvert certs issue' sets it"
         default:

@@ -62,9 +62,6 @@ struct CredentialFile {
     }
 
     func error(_ cause: String) -> TLSError { TLSError(.credentials, "\(kind.rawValue) \(path): \(cause)") }
-
-    /// True if somebody other than the owner may read the file.
-    var isReadableByOthers: Bool { mode & (S_IRGRP | S_IROTH) != 0 }
 }
 
 extension CredentialFile {

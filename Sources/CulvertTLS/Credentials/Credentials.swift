@@ -5,7 +5,7 @@ struct Credentials {
     /// Our own certificate first, then the intermediates that lead to the CA.
     var chain: [Certificate]
     var key: PrivateKey
-    /// Things that do not keep a relay from running but should be seen to.
+    /// Things that do not keep the relay from starting but that peers may refuse it for, now or soon.
     var warnings: [String] = []
 
     var certificate: Certificate { chain[0] }
@@ -16,20 +16,34 @@ struct Credentials {
         chain = try CredentialFile(.certificate, files.certificate).certificates()
         let keyFile = try CredentialFile(.key, files.key)
         key = try keyFile.privateKey()
-        guard key.belongs(to: chain[0]) else {
-            throw TLSError(
-                .credentials,
-                "key \(files.key) does not match certificate \(files.certificate) (\(chain[0].subject)); "
-                    + "give the pair that was issued together")
-        }
-        if keyFile.isReadableByOthers {
-            warnings.append(
-                "key \(files.key): others than its owner may read it (mode \(octal(keyFile.mode & 0o777))); chmod 600 it")
-        }
+        guard key.belongs(to: chain[0]) else { throw TLSError(.credentials, Self.mismatch(files, chain[0])) }
+
+        warnings += keyFile.permissionWarning.map { [$0] } ?? []
+        let problems = CredentialReport.chainProblems(chain, authorities, files)
+        warnings += problems.map(\.text)
+        if problems.isEmpty { warnings += Self.expiryWarning(chain[0], files).map { [$0] } ?? [] }
     }
 }
 
-private func octal(_ mode: UInt32) -> String {
-    let digits = String(mode, radix: 8)
-    return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+extension Credentials {
+    /// Long enough before the end to plan a renewal.
+    private static let expiryNotice = 14 * 86_400.0
+
+    static func mismatch(_ files: TLSFiles, _ certificate: Certificate) -> String {
+        "key \(files.key) does not match certificate \(files.certificate) (\(certificate.subject)); "
+            + "give the pair that was issued together"
+    }
+
+    static func expiryWarning(_ certificate: Certificate, _ files: TLSFiles) -> String? {
+        guard certificate.notAfter - now() < expiryNotice else { return nil }
+        return "certificate \(files.certificate) expires on \(describeTime(certificate.notAfter)); issue a new one"
+    }
+}
+
+extension CredentialFile {
+    var permissionWarning: String? {
+        guard mode & 0o077 != 0 else { return nil }
+        let digits = String(mode & 0o777, radix: 8)
+        return "key \(path): its mode 0\(digits) lets others than its owner use it; chmod 600 it"
+    }
 }

@@ -13,7 +13,7 @@ final class OpenSSLEngine: TLSEngine {
     /// The first failure; OpenSSL has nothing useful to say after it.
     private var failed: TLSError?
     private var identity: PeerCertificate?
-    private var recordsUntilKeyUpdate = OpenSSLEngine.recordsPerKey
+    var recordsUntilKeyUpdate = OpenSSLEngine.recordsPerKey
 
     /// Takes over `ssl`.
     init(owning ssl: OpaquePointer, role: TLSRole, context: TLSContext) throws(TLSError) {

@@ -24,6 +24,6 @@ struct StrangeOpening {
 
     private var shown: String {
         if bytes.allSatisfy({ (0x20 ... 0x7E).contains($0) }) { return "'\(String(decoding: bytes, as: UTF8.self))'" }
-        return "bytes " + bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
+        return "bytes " + bytes.map(hexadecimal).joined(separator: " ")
     }
 }

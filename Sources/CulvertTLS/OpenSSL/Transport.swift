@@ -5,7 +5,6 @@ import COpenSSL
 final class Transport {
     private var input = UnsafeRawBufferPointer(start: nil, count: 0)
     private var target = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-    private var written = 0
     private var pending: [UInt8] = []
     private var drained = 0
 
@@ -21,14 +20,10 @@ final class Transport {
     func writing<Result>(
         into buffer: UnsafeMutableRawBufferPointer, _ body: () -> Result
     ) -> (Result, written: Int) {
-        written = drain(into: buffer)
-        target = buffer
-        defer {
-            target = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-            written = 0
-        }
+        target = UnsafeMutableRawBufferPointer(rebasing: buffer[drain(into: buffer)...])
+        defer { target = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
         let result = body()
-        return (result, written)
+        return (result, buffer.count - target.count)
     }
 
     var pendingCount: Int { pending.count - drained }
@@ -57,11 +52,10 @@ final class Transport {
 
     fileprivate func write(_ bytes: UnsafeRawBufferPointer) {
         // Once something is pending, the order of bytes forbids the target to whatever follows.
-        let count = pendingCount == 0 ? min(bytes.count, target.count - written) : 0
+        let count = pendingCount == 0 ? min(bytes.count, target.count) : 0
         if count > 0 {
-            UnsafeMutableRawBufferPointer(rebasing: target[written...])
-                .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
-            written += count
+            target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+            target = UnsafeMutableRawBufferPointer(rebasing: target[count...])
         }
         if count < bytes.count { pending.append(contentsOf: bytes[count...]) }
     }

@@ -1,0 +1,126 @@
+import COpenSSL
+import Testing
+
+@testable import CulvertTLS
+
+/// Engines against a bare OpenSSL peer that does what engines never do of themselves.
+@Suite struct InteroperationTests {
+    /// A raw peer and an engine that have shaken hands.
+    private static func connect(
+        _ role: TLSRole, configure: (OpaquePointer) -> Void = { _ in }
+    ) throws -> (peer: RawPeer, engine: any TLSEngine) {
+        let pki = try TestPKI()
+        let peer = try RawPeer(role, files: pki.issue("raw")) {
+            role == .client ? RawPeer.offer("culvert/1")($0) : RawPeer.agree($0)
+            configure($0)
+        }
+        let engine = try pki.context("hosta").makeEngine(role == .client ? .server : .client)
+        let failure = peer.meet(engine)
+        #expect(failure == nil && peer.isConnected)
+        return (peer, engine)
+    }
+
+    /// Sends `count` bytes each way and expects them at the other end.
+    private static func exchange(_ peer: RawPeer, _ engine: any TLSEngine, count: Int = 50_000) throws {
+        var random = SeededGenerator(UInt64(count))
+        let up = random.bytes(count), down = random.bytes(count)
+        peer.send(up)
+        var wire = peer.takeOutput()
+        #expect(try engine.open(&wire).bytes == up)
+        let before = peer.received.count
+        peer.feed(try engine.seal(down))
+        peer.advance()
+        #expect(Array(peer.received[before...]) == down)
+    }
+
+    @Test(arguments: [TLSRole.client, .server], [
+        "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256",
+    ])
+    func everyCipherSuiteWorks(role: TLSRole, suite: String) throws {
+        let (peer, engine) = try Self.connect(role) { SSL_CTX_set_ciphersuites($0, suite) }
+        #expect(engine.summary == "OpenSSL TLSv1.3 \(suite)")
+        try Self.exchange(peer, engine)
+    }
+
+    @Test func otherCipherSuitesAreRefused() throws {
+        let pki = try TestPKI()
+        let peer = try RawPeer(.client, files: pki.issue("raw")) {
+            RawPeer.offer("culvert/1")($0)
+            SSL_CTX_set_ciphersuites($0, "TLS_AES_128_CCM_SHA256")
+        }
+        let failure = try peer.meet(pki.context("hosta").makeEngine(.server))
+        expectError(failure, .handshake, ["no shared cipher"])
+        #expect(peer.alert == SSL_AD_HANDSHAKE_FAILURE)
+    }
+
+    /// A peer with `tickets` sends them after the handshake, where the engine reads data.
+    @Test func sessionTicketsAreIgnored() throws {
+        let (peer, engine) = try Self.connect(.server) { SSL_CTX_set_num_tickets($0, 5) }
+        try Self.exchange(peer, engine)
+    }
+
+    @Test(arguments: [TLSRole.client, .server], [SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED])
+    func aKeyUpdateOfThePeerIsFollowed(role: TLSRole, kind: Int32) throws {
+        let (peer, engine) = try Self.connect(role)
+        for _ in 0 ..< 3 {
+            SSL_key_update(peer.ssl, kind)
+            SSL_do_handshake(peer.ssl)
+            var wire = peer.takeOutput()
+            #expect(wire.count == 5 + 5 + 1 + 16)
+            #expect(try engine.open(&wire).bytes == [])
+            #expect(wire.isEmpty)
+            // The answer, if one was asked for, goes ahead of the next data: a record of 27 bytes.
+            let answer = try engine.seal([1])
+            #expect(answer.count == (kind == SSL_KEY_UPDATE_REQUESTED ? 27 + 23 : 23))
+            peer.feed(answer)
+            peer.advance()
+            try Self.exchange(peer, engine, count: 20_000)
+        }
+    }
+
+    @Test(arguments: [TLSRole.client, .server])
+    func theEngineRenewsItsKeyInTime(role: TLSRole) throws {
+        let (peer, engine) = try Self.connect(role)
+        try #require(engine as? OpenSSLEngine).recordsUntilKeyUpdate = 10
+        let counts = try (0 ..< 12).map { _ in
+            let wire = try engine.seal([7])
+            peer.feed(wire)
+            peer.advance()
+            return wire.count
+        }
+        #expect(counts == [Int](repeating: 23, count: 10) + [27 + 23, 23])
+        #expect(peer.received == [UInt8](repeating: 7, count: 12))
+        try Self.exchange(peer, engine)
+    }
+
+    @Test(arguments: [TLSRole.client, .server])
+    func paddedAndSmallRecordsAreRead(role: TLSRole) throws {
+        let (peer, engine) = try Self.connect(role) {
+            SSL_CTX_set_block_padding($0, 4096)
+            SSL_CTX_ctrl($0, SSL_CTRL_SET_MAX_SEND_FRAGMENT, 600, nil)
+        }
+        try Self.exchange(peer, engine, count: 10_000)
+    }
+
+    @Test func anAlertOfThePeerIsTranslated() throws {
+        let (peer, engine) = try Self.connect(.client)
+        var changed = try engine.seal([1, 2, 3])
+        changed[10] ^= 4
+        peer.feed(changed)
+        peer.advance()
+        var wire = peer.takeOutput()
+        let error = #expect(throws: TLSError.self) { try engine.open(&wire) }
+        expectError(error, .alert, ["'bad record mac' (20)"])
+    }
+
+    @Test func closeNotifyIsUnderstoodBothWays() throws {
+        let (peer, engine) = try Self.connect(.client)
+        SSL_shutdown(peer.ssl)
+        var wire = peer.takeOutput()
+        #expect(try engine.open(&wire) == ([], true))
+        engine.close()
+        peer.feed(engine.output())
+        peer.advance()
+        #expect(peer.ended)
+    }
+}

@@ -1,0 +1,195 @@
+import COpenSSL
+import Testing
+
+@testable import CulvertTLS
+
+/// What either side says when it does not want the other.
+@Suite struct RefusalTests {
+    /// What is wrong with one side's certificate, and what the two sides say of it.
+    struct Flaw: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var edit: @Sendable (inout CertificateTerms) -> Void
+        /// In the words of the side that refuses, and of the one that is refused.
+        var refusing: [String]
+        var refused: [String]
+    }
+
+    static let flaws = [
+        Flaw(
+            testDescription: "expired",
+            edit: { ($0.notBefore, $0.notAfter) = (1_000_000_000, 1_577_934_245) },
+            refusing: ["the peer's certificate CN=", "expired on 2020-01-02 03:04:05 UTC", "issue a new one"],
+            refused: ["'certificate expired' (45)", "valid until 2020-01-02 03:04:05 UTC", "peer's clock"]),
+        Flaw(
+            testDescription: "not yet valid",
+            edit: { ($0.notBefore, $0.notAfter) = (now() + 7200, now() + 14_400) },
+            refusing: ["the peer's certificate CN=", "not valid before 20", "check the clocks"],
+            refused: ["'bad certificate' (42)", "valid from 20", "check its clock"]),
+    ]
+
+    @Test(arguments: flaws, [TLSRole.client, .server])
+    func aBadCertificateIsNamed(flaw: Flaw, holder: TLSRole) throws {
+        let pki = try TestPKI()
+        let bad = try pki.context("bad", flaw.edit), good = try pki.context("good")
+        let pair = try EnginePair(client: holder == .client ? bad : good, server: holder == .client ? good : bad)
+        let failures = pair.failures()
+        let (refusing, refused) = holder == .client ? (failures.server, failures.client) : (failures.client, failures.server)
+        expectError(refusing, .peerCertificate, flaw.refusing + ["CN=bad"])
+        expectError(refused, .alert, flaw.refused + ["CN=bad"])
+    }
+
+    @Test func aCertificateForTheOtherSideOnlyIsNamed() throws {
+        let pki = try TestPKI()
+        let server = try pki.context("bad") { $0.usages = [.clientAuth] }
+        let failures = try EnginePair(client: pki.context("good"), server: server).failures()
+        expectError(failures.client, .peerCertificate, ["CN=bad is not meant for this side", "serverAuth and clientAuth"])
+        expectError(failures.server, .alert, ["'unsupported certificate' (43)", "CN=bad is not meant for this", "extended key usage"])
+    }
+
+    @Test(arguments: ["Test CA", "Elsewhere CA"])
+    func anotherCAIsNamed(name: String) throws {
+        let ours = try TestPKI(), theirs = try TestPKI(name: name)
+        let pair = try EnginePair(client: ours.context("hosta"), server: theirs.context("hostb"))
+        let failures = pair.failures()
+        let cause = name == "Test CA"
+            ? "was issued by another CA of the same name (CN=Test CA) than the one in \(ours.path("ca.pem"))"
+            : "was not issued by the CA in \(ours.path("ca.pem")) but by CN=Elsewhere CA"
+        expectError(failures.client, .peerCertificate, ["the peer's certificate CN=hostb", cause, "certificates of one CA"])
+        expectError(failures.server, .alert, ["'unknown CA' (48)", "our certificate CN=hostb, issued by CN=\(name)"])
+    }
+
+    @Test func aServerRefusesAnotherCAToo() throws {
+        let ours = try TestPKI(), theirs = try TestPKI(name: "Elsewhere CA")
+        let client = try theirs.issue("hosta")
+        let trusting = TLSFiles(ca: ours.path("ca.pem"), certificate: client.certificate, key: client.key)
+        let context = try TLSContext(files: trusting)
+        #expect(context.warnings.count == 1 && context.warnings[0].contains("was not issued by the CA"))
+        let failures = try EnginePair(client: context, server: ours.context("hostb")).failures()
+        expectError(failures.server, .peerCertificate, ["CN=hosta was not issued by the CA in", "but by CN=Elsewhere CA"])
+        // The client believed to be done and hears of it when it reads.
+        expectError(failures.client, .alert, ["'unknown CA' (48)", "our certificate CN=hosta"])
+    }
+
+    @Test func aSelfSignedCertificateIsNamed() throws {
+        let pki = try TestPKI()
+        let key = try PrivateKey.make()
+        let builder = try CertificateBuilder(CertificateTerms(name: "lone", days: 9), key: key)
+        let files = TLSFiles(
+            ca: pki.path("ca.pem"),
+            certificate: try pki.write(builder.signed(by: key, issuer: nil).pem(), "lone.pem"),
+            key: try pki.write(key.pem(), "lone.key"))
+        let failures = try EnginePair(client: pki.context("hosta"), server: TLSContext(files: files)).failures()
+        expectError(failures.client, .peerCertificate, ["CN=lone is self-signed, not issued by the CA in \(pki.path("ca.pem"))"])
+        expectError(failures.server, .alert, ["our certificate CN=lone"])
+    }
+
+    @Test func aClientWithoutCertificateIsRefused() throws {
+        let pki = try TestPKI()
+        let peer = RawPeer(.client, files: nil, configure: RawPeer.offer("culvert/1"))
+        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        expectError(failure, .peerCertificate, ["the peer showed no certificate"])
+        #expect(peer.alert == TLS13_AD_CERTIFICATE_REQUIRED)
+    }
+
+    @Test func anOldClientIsRefused() throws {
+        let pki = try TestPKI()
+        let peer = RawPeer(.client, files: try pki.issue("hosta")) {
+            RawPeer.offer("culvert/1")($0)
+            _ = COpenSSL_SSL_CTX_set_protocol_versions($0, TLS1_2_VERSION, TLS1_2_VERSION)
+        }
+        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        expectError(failure, .handshake, ["does not offer TLS 1.3"])
+        #expect(peer.alert == SSL_AD_PROTOCOL_VERSION)
+    }
+
+    @Test func anOldServerIsRefused() throws {
+        let pki = try TestPKI()
+        let peer = RawPeer(.server, files: try pki.issue("hosta")) {
+            _ = COpenSSL_SSL_CTX_set_protocol_versions($0, TLS1_2_VERSION, TLS1_2_VERSION)
+        }
+        let failure = try peer.meet(pki.context("hostb").makeEngine(.client))
+        expectError(failure, .alert, ["'protocol version' (70)", "does not offer TLS 1.3"])
+    }
+
+    @Test(arguments: [nil, "h2", "culvert/2", "culvert/"])
+    func aClientOfAnotherProtocolIsRefused(name: String?) throws {
+        let pki = try TestPKI()
+        let peer = RawPeer(.client, files: try pki.issue("hosta"), configure: name.map(RawPeer.offer) ?? { _ in })
+        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        expectError(failure, .handshake, ["speaks TLS but not culvert/1"])
+        #expect(peer.alert == SSL_AD_NO_APPLICATION_PROTOCOL)
+    }
+
+    @Test func anOldClientHearsOfItsVersionRatherThanOfALPN() throws {
+        let pki = try TestPKI()
+        let peer = RawPeer(.client, files: try pki.issue("hosta")) {
+            _ = COpenSSL_SSL_CTX_set_protocol_versions($0, TLS1_2_VERSION, TLS1_2_VERSION)
+        }
+        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        expectError(failure, .handshake, ["does not offer TLS 1.3"])
+    }
+
+    @Test func aServerWithoutOurProtocolIsRefused() throws {
+        let pki = try TestPKI()
+        let engine = try pki.context("hosta").makeEngine(.client)
+        let peer = RawPeer(.server, files: try pki.issue("hostb"))
+        expectError(peer.meet(engine), .handshake, ["speaks TLS but not culvert/1"])
+        #expect(throws: TLSError.self) { try engine.seal([1]) }
+    }
+
+    @Test func aServerThatRefusesOurProtocolIsNamed() throws {
+        let pki = try TestPKI()
+        let peer = RawPeer(.server, files: try pki.issue("hostb")) {
+            SSL_CTX_set_alpn_select_cb($0, { _, _, _, _, _, _ in SSL_TLSEXT_ERR_ALERT_FATAL }, nil)
+        }
+        let failure = try peer.meet(pki.context("hosta").makeEngine(.client))
+        expectError(failure, .alert, ["'no application protocol' (120)", "does not speak culvert/1"])
+    }
+
+    @Test func rawPeersOfTheRightKindAreWelcome() throws {
+        let pki = try TestPKI()
+        let client = RawPeer(.client, files: try pki.issue("hosta"), configure: RawPeer.offer("culvert/1"))
+        #expect(try client.meet(pki.context("hostb").makeEngine(.server)) == nil)
+        #expect(client.isConnected)
+        let server = RawPeer(.server, files: try pki.issue("hosta"), configure: RawPeer.agree)
+        #expect(try server.meet(pki.context("hostb").makeEngine(.client)) == nil)
+        #expect(server.isConnected)
+    }
+
+    @Test(arguments: [
+        (bytes: "GET / HTTP/1.1\r\nHost: hostb\r\n\r\n", text: "the peer speaks plain HTTP, not TLS"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", text: "the peer speaks plain HTTP, not TLS"),
+        ("SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "the peer speaks SSH, not TLS"),
+        ("QEMU live migration\n", "the peer does not speak TLS (it began with 'QEMU live migrat')"),
+        ("\u{0}\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}", "the peer does not speak TLS (it began with bytes 00 01 02 03 04 05 06)"),
+    ], [TLSRole.client, .server])
+    func anotherProtocolIsNamed(opening: (bytes: String, text: String), role: TLSRole) throws {
+        let pki = try TestPKI()
+        let engine = try pki.context("hosta").makeEngine(role)
+        var input = Array(opening.bytes.utf8)
+        let error = try #require(#expect(throws: TLSError.self) { try engine.handshake(taking: &input) })
+        expectError(error, .handshake, [opening.text, "check that address and port"])
+        // Whatever is asked of it now, it fails the same way.
+        #expect(throws: error) { try engine.seal([1, 2, 3]) }
+        #expect(throws: error) { try engine.open(&input) }
+    }
+
+    @Test(arguments: 0 ..< 200 as Range<UInt64>)
+    func randomBytesAreRefused(seed: UInt64) throws {
+        var random = SeededGenerator(seed)
+        let engine = try Self.shared.get().makeEngine(seed % 2 == 0 ? .client : .server)
+        // Half of them look like the start of a record.
+        var input = (seed % 4 < 2 ? [22, 3, 1, 0, 200] : []) + random.bytes(400)
+        #expect(throws: TLSError.self) { try engine.handshake(taking: &input, step: Int(random.next() % 100) + 1) }
+    }
+
+    private static let shared = Result { try TestPKI().context("hosta") }
+
+    @Test func aPeerThatClosesInTheHandshakeIsNamed() throws {
+        let pki = try TestPKI()
+        let engine = try pki.context("hosta").makeEngine(.client)
+        var closeNotify: [UInt8] = [21, 3, 3, 0, 2, 1, 0]
+        let error = #expect(throws: TLSError.self) { try engine.handshake(taking: &closeNotify) }
+        expectError(error, .alert, ["closed the connection during the handshake"])
+    }
+}
