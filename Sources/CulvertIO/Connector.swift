@@ -5,7 +5,6 @@ import Glibc
 public final class Connector {
     private let endpoint: Endpoint
     private let loop: EventLoop
-    private let timeout: Duration
     private let deadline: UInt64
     /// Nil once it was called or cancelled.
     private var completion: ((consuming Result<Descriptor, IOError>) -> Void)?
@@ -35,7 +34,6 @@ public final class Connector {
     ) {
         self.endpoint = endpoint
         self.loop = loop
-        self.timeout = timeout
         deadline = loop.now + timeout.nanoseconds
         operation = "connect to \(endpoint)"
         self.completion = completion
@@ -81,6 +79,7 @@ extension Connector: EventHandler, LoopTask {
 
     private func lookUp(host: String, port: UInt16) {
         startLimit(sharedBy: 1)
+        operation = "connect to \(endpoint): look up the name"
         let bound = LoopBound(self, loop: loop)
         Resolver.resolve(host: host, port: port, loop: loop) { bound.value.lookedUp($0) }
     }
@@ -93,7 +92,7 @@ extension Connector: EventHandler, LoopTask {
             addresses = found[...]
             tryNextAddress()
         case .failure(let error):
-            finish(.failure(IOError(errno: error.errno, operation: operation, detail: error.description)))
+            finish(.failure(IOError(errno: error.errno, operation: "connect to \(endpoint)", detail: error.description)))
         }
     }
 
@@ -125,9 +124,6 @@ extension Connector: EventHandler, LoopTask {
             }
         case EAGAIN where address.family == AF_UNIX:
             // The listener's queue is full, and no event tells when it is not.
-            lastError = IOError(
-                errno: ETIMEDOUT, operation: operation,
-                detail: "the queue of connections that wait to be accepted stayed full for \(timeout)")
             retry = loop.schedule(after: Self.retryDelay) { self.connect(to: address) }
         default:
             attemptEnded(result)
@@ -140,9 +136,14 @@ extension Connector: EventHandler, LoopTask {
             stopWaiting()
             finish(.success(socket.take()!))
         } else {
-            lastError = IOError(errno: result == 0 ? ECONNREFUSED : -result, operation: operation)
+            note(IOError(errno: result == 0 ? ECONNREFUSED : -result, operation: operation))
             tryNextAddress()
         }
+    }
+
+    /// That this host has no way to one address says less than what another address answered.
+    private func note(_ error: IOError) {
+        if lastError == nil || ![ENETUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT].contains(error.errno) { lastError = error }
     }
 
     /// Where nobody listens on a port that the kernel also gives to clients, it may give it to this very one, and TCP then
@@ -154,16 +155,12 @@ extension Connector: EventHandler, LoopTask {
 
     private func startLimit(sharedBy count: Int) {
         let now = loop.now
-        let share = (max(deadline, now) - now) / UInt64(count)
-        limit = loop.schedule(after: .nanoseconds(Int64(share))) {
-            // A full queue has left its own error.
-            self.lastError = self.retry == nil ? self.timeoutError : self.lastError
+        let share = Duration.nanoseconds(Int64((max(deadline, now) - now) / UInt64(count)))
+        limit = loop.schedule(after: share) {
+            let cause = self.retry == nil ? "no answer" : "no place in the queue of connections to accept"
+            self.note(IOError(errno: ETIMEDOUT, operation: self.operation, detail: "\(cause) within \(share)"))
             self.tryNextAddress()
         }
-    }
-
-    private var timeoutError: IOError {
-        IOError(errno: ETIMEDOUT, operation: operation, detail: "no answer within \(timeout)")
     }
 
     private func finish(_ result: consuming Result<Descriptor, IOError>) {

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 
 /// Owns one open, non-blocking socket and closes it when it goes.
+@frozen
 public struct Descriptor: ~Copyable {
     public let rawValue: CInt
 
@@ -14,8 +15,9 @@ public struct Descriptor: ~Copyable {
         case failed(CInt)
     }
 
-    /// Two connected sockets.
-    @frozen public struct Pair: ~Copyable {
+    /// Two connected sockets. Frozen, so that other modules can take them apart.
+    @frozen
+    public struct Pair: ~Copyable {
         public var first: Descriptor
         public var second: Descriptor
     }

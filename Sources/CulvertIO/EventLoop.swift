@@ -2,31 +2,6 @@ import CLinux
 import Glibc
 import Synchronization
 
-/// What a descriptor is ready for.
-public struct ReadyEvents: OptionSet, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
-
-    /// There is something to read, or the end of the stream.
-    public static let readable = ReadyEvents(rawValue: 1)
-    public static let writable = ReadyEvents(rawValue: 2)
-    /// Neither direction goes on. What had arrived can still be read. Comes with `readable` and `writable`.
-    public static let hangup = ReadyEvents(rawValue: 4)
-    /// The next call on the descriptor tells the error. Comes with `readable` and `writable`.
-    public static let error = ReadyEvents(rawValue: 8)
-}
-
-/// Told by its loop when a descriptor it registered becomes ready.
-public protocol EventHandler: AnyObject {
-    /// Called when readiness grows, not while it lasts: read or write until `wouldBlock`, or remember what is left.
-    func ready(_ events: ReadyEvents)
-}
-
-/// Work that a loop does once after the events of an iteration, so that many events lead to one large batch.
-public protocol LoopTask: AnyObject {
-    func run()
-}
-
 /// One thread that waits for descriptors, timers and messages, and calls what they belong to.
 ///
 /// An iteration waits; handles the events; runs the messages of other threads, then the timers that are due, then the
@@ -287,16 +262,5 @@ extension EventLoop {
         _ = exchange(&handlers, with: HandlerTable())
         _ = exchange(&timers, with: TimerHeap())
         _ = exchange(&tasks, with: [])
-    }
-}
-
-extension ReadyEvents {
-    fileprivate init(epoll events: UInt32) {
-        var ready: ReadyEvents = []
-        if events & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue) != 0 { ready.insert(.readable) }
-        if events & EPOLLOUT.rawValue != 0 { ready.insert(.writable) }
-        if events & EPOLLHUP.rawValue != 0 { ready.formUnion([.hangup, .readable, .writable]) }
-        if events & EPOLLERR.rawValue != 0 { ready.formUnion([.error, .readable, .writable]) }
-        self = ready
     }
 }

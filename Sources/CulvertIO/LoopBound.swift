@@ -1,5 +1,7 @@
 /// A value that any thread may hold and only one loop may touch.
 ///
+/// Whoever drops it last releases the value, on whatever thread that is.
+///
 /// Unchecked, because the compiler cannot see that a loop is one thread; every access checks it instead.
 public struct LoopBound<Value>: @unchecked Sendable {
     private let bound: Value

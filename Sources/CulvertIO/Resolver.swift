@@ -35,7 +35,14 @@ public enum Resolver {
             work.threads += 1
             return true
         }
-        if needsThread { startThread() }
+        guard needsThread else { return }
+        let result = startThread()
+        if result != 0 {
+            // In the place of that thread, answer what waits.
+            while let lookup = nextLookup() {
+                lookup.deliver(.failure(IOError(errno: result, operation: "start a thread to look up '\(lookup.host)'")))
+            }
+        }
     }
 
     /// Nil if `host` is not a numeric address.
@@ -68,7 +75,7 @@ public enum Resolver {
         }
     }
 
-    private static func startThread() {
+    private static func startThread() -> CInt {
         var thread = pthread_t()
         let result = pthread_create(&thread, nil, { _ in
             while let lookup = Resolver.nextLookup() {
@@ -80,8 +87,8 @@ public enum Resolver {
             }
             return nil
         }, nil)
-        precondition(result == 0, "no thread for name lookups: \(IOError(errno: result, operation: "pthread_create"))")
-        pthread_detach(thread)
+        if result == 0 { pthread_detach(thread) }
+        return result
     }
 
     /// Nil tells the calling thread to end.

@@ -49,6 +49,20 @@ extension EventLoop {
     }
 }
 
+extension EventLoop {
+    /// Runs `body` while the loop waits for it, so that the loop finds all its effects at once.
+    func hold(_ body: () throws -> Void) throws {
+        let isHeld = Inbox<Bool>(), isDone = Inbox<Bool>()
+        execute {
+            isHeld.put(true)
+            _ = try? isDone.take()
+        }
+        _ = try isHeld.take("the loop")
+        defer { isDone.put(true) }
+        try body()
+    }
+}
+
 /// Runs `body` with a loop that is stopped afterwards.
 func withLoop<Value>(_ body: (EventLoop) throws -> Value) throws -> Value {
     let loop = try EventLoop(name: "test")
@@ -63,15 +77,6 @@ func withDirectory<Value>(_ body: (String) throws -> Value) throws -> Value {
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
     defer { try? FileManager.default.removeItem(atPath: path) }
     return try body(path)
-}
-
-/// Polls `condition`, for what no event tells.
-func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-    let limit = Date(timeIntervalSinceNow: patience)
-    while !(try condition()) {
-        guard Date() < limit else { throw WaitedTooLong(description: "waited too long until \(what)") }
-        usleep(1000)
-    }
 }
 
 extension Descriptor {

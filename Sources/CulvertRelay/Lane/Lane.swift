@@ -8,6 +8,8 @@ import CulvertTLS
 final class Lane: EventHandler, FrameSink {
     /// Bytes a system call moves at most. 1 MiB falls out of the second-level cache and gains nothing.
     private static let batch = 256 << 10
+    /// Bytes that the kernel may hold unsent: what goes next is decided late, so urgent frames wait behind little.
+    private static let notSent = 256 << 10
     private static let largestFrame = 64 << 10
     /// Frames shorter than this share a TLS record with their neighbours.
     private static let smallFrame = 4 << 10
@@ -47,6 +49,7 @@ final class Lane: EventHandler, FrameSink {
         inbound = LinearBuffer(capacity: max(Lane.batch, connection.leftover.count))
         staging = LinearBuffer(capacity: Lane.stagingCapacity)
         descriptor = connection.takeDescriptor()
+        descriptor.tuneForLane(notSentLowWater: Self.notSent, userTimeout: owner.peer.environment.limits.keepalive)
         connection.leftover.withUnsafeBytes { inbound.append($0) }
         bytesReceived = UInt64(connection.leftover.count)
         registration = try loop.register(descriptor, self)

@@ -1,0 +1,155 @@
+import CulvertIO
+import Foundation
+import Testing
+
+@Suite struct DescriptorTests {
+    @Test func carriesBytesInPieces() throws {
+        let pair = try Descriptor.pair()
+        let near = pair.first, far = pair.second
+        var head = Array("head ".utf8), body = Array("and body".utf8)
+        let sent = head.withUnsafeMutableBytes { head in
+            body.withUnsafeMutableBytes { body in
+                let pieces = [head, body].map { iovec(iov_base: $0.baseAddress, iov_len: $0.count) }
+                return pieces.withUnsafeBufferPointer { near.write($0) }
+            }
+        }
+        #expect(sent == .bytes(13))
+
+        var first = [UInt8](repeating: 0, count: 4), second = [UInt8](repeating: 0, count: 100)
+        let received = first.withUnsafeMutableBytes { first in
+            second.withUnsafeMutableBytes { second in
+                let pieces = [first, second].map { iovec(iov_base: $0.baseAddress, iov_len: $0.count) }
+                return pieces.withUnsafeBufferPointer { far.read(into: $0) }
+            }
+        }
+        #expect(received == .bytes(13))
+        #expect(String(decoding: first + second[..<9], as: UTF8.self) == "head and body")
+        #expect(far.readText() == ("", .wouldBlock))
+    }
+
+    @Test func takesMorePiecesThanTheKernelDoes() throws {
+        let pair = try Descriptor.pair()
+        var byte: UInt8 = 7
+        let sent = withUnsafeMutableBytes(of: &byte) { byte in
+            let pieces = [iovec](repeating: iovec(iov_base: byte.baseAddress, iov_len: 1), count: 1500)
+            return pieces.withUnsafeBufferPointer { pair.first.write($0) }
+        }
+        #expect(sent == .bytes(1024))
+        _ = consume pair
+    }
+
+    @Test func halfClosesEachDirectionAlone() throws {
+        let pair = try Descriptor.pair()
+        let near = pair.first, far = pair.second
+        #expect(near.write("question") == .bytes(8))
+        near.shutdownWrite()
+        try #expect(far.readToEnd() == ("question", .endOfStream))
+        #expect(far.write("answer") == .bytes(6))
+        far.shutdownWrite()
+        try #expect(near.readToEnd() == ("answer", .endOfStream))
+    }
+
+    @Test func saysWouldBlockWhenThePeerDoesNotRead() throws {
+        let pair = try Descriptor.pair()
+        let block = [UInt8](repeating: 1, count: 1 << 20)
+        var last = Descriptor.Transfer.bytes(0), calls = 0
+        while case .bytes = last, calls < 1000 {
+            last = block.withUnsafeBytes { pair.first.write($0) }
+            calls += 1
+        }
+        #expect(last == .wouldBlock)
+        _ = consume pair
+    }
+
+    /// In a process of its own, where SIGPIPE has its default action: to kill.
+    @Test func survivesWritingToAPeerThatIsGone() async {
+        await #expect(processExitsWith: .success) {
+            signal(SIGPIPE, SIG_DFL)
+            let pair = try Descriptor.pair()
+            let near = pair.first, far = pair.second
+            _ = consume far
+            #expect(near.write("x") == .failed(EPIPE))
+            var byte: UInt8 = 1
+            let result = withUnsafeMutableBytes(of: &byte) { byte in
+                let pieces = [iovec(iov_base: byte.baseAddress, iov_len: 1)]
+                return pieces.withUnsafeBufferPointer { near.write($0) }
+            }
+            #expect(result == .failed(EPIPE))
+        }
+    }
+
+    @Test func closesOnceAndOnlyWhatItOwns() throws {
+        let pair = try Descriptor.pair()
+        let far = pair.second
+        let raw = pair.first.release()
+        #expect(far.readText() == ("", .wouldBlock))
+        do { _ = Descriptor(adopting: raw) }
+        try #expect(far.readToEnd() == ("", .endOfStream))
+    }
+
+    @Test func trapsOnAnEmptyBuffer() async {
+        await #expect(processExitsWith: .failure) {
+            let pair = try Descriptor.pair()
+            _ = pair.first.read(into: UnsafeMutableRawBufferPointer(start: nil, count: 0))
+        }
+    }
+
+    @Test func resetsATCPConnection() throws {
+        let pair = try TCPPair()
+        let near = pair.near, far = pair.far
+        near.resetOnClose()
+        _ = consume near
+        try #expect(far.readToEnd() == ("", .failed(ECONNRESET)))
+    }
+
+    @Test func tunesALane() throws {
+        let pair = try TCPPair()
+        pair.near.tuneForLane(notSentLowWater: 131_072, userTimeout: .seconds(15))
+        #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_NODELAY) == 1)
+        #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_NOTSENT_LOWAT) == 131_072)
+        #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_USER_TIMEOUT) == 15_000)
+        #expect(pair.near.option(SOL_SOCKET, SO_KEEPALIVE) == 1)
+        let idle = pair.near.option(CInt(IPPROTO_TCP), TCP_KEEPIDLE)
+        let probes = pair.near.option(CInt(IPPROTO_TCP), TCP_KEEPINTVL) * pair.near.option(CInt(IPPROTO_TCP), TCP_KEEPCNT)
+        #expect(idle + probes == 15)
+        _ = consume pair
+    }
+
+    @Test func tunesALeg() throws {
+        let local = try Descriptor.pair()
+        local.first.tuneForLeg(bufferSize: 100_000)
+        // The kernel doubles it for its own overhead (socket(7)).
+        #expect(local.first.option(SOL_SOCKET, SO_SNDBUF) == 200_000)
+        _ = consume local
+
+        let pair = try TCPPair()
+        let size = pair.near.option(SOL_SOCKET, SO_SNDBUF)
+        pair.near.tuneForLeg(bufferSize: nil)
+        #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_NODELAY) == 1)
+        #expect(pair.near.option(SOL_SOCKET, SO_SNDBUF) == size)
+        _ = consume pair
+    }
+
+    @Test func namesItsEnds() throws {
+        let local = try Descriptor.pair()
+        #expect(local.first.remoteAddress == "unix client pid \(getpid())")
+        #expect(local.first.localAddress == "unix client pid \(getpid())")
+        _ = consume local
+
+        let pair = try TCPPair()
+        #expect(pair.near.localAddress == pair.far.remoteAddress)
+        #expect(pair.near.remoteAddress.wholeMatch(of: /127\.0\.0\.1:[0-9]+/) != nil)
+        _ = consume pair
+
+        let lonely = Descriptor(adopting: socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
+        #expect(lonely.remoteAddress == "unconnected")
+    }
+}
+
+extension Descriptor {
+    borrowing func option(_ level: CInt, _ option: CInt) -> CInt {
+        var value: CInt = -1
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        return getsockopt(rawValue, level, option, &value, &length) == 0 ? value : -errno
+    }
+}
