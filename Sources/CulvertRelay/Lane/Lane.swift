@@ -58,8 +58,8 @@ final class Lane: EventHandler, FrameSink {
     deinit { plaintext.deallocate() }
 
     func ready(_ events: ReadyEvents) {
-        if !events.isDisjoint(with: [.readable, .hangup, .error]) { mayRead = true }
-        if !events.isDisjoint(with: [.writable, .hangup, .error]) { mayWrite = true }
+        if events.contains(.readable) { mayRead = true }
+        if events.contains(.writable) { mayWrite = true }
         owner.attend()
     }
 

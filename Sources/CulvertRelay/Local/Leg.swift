@@ -28,8 +28,8 @@ final class Leg: EventHandler {
 
     private var mayRead = false
     private var mayWrite = false
-    /// The kernel said that the other end closed: a short read is no sign that nothing more is there.
-    private var hasHungUp = false
+    /// The other end has closed: a short read is no sign that nothing more is there, for the end of the stream is.
+    private var inputEnds = false
     private var readEnded = false
     private var writeEnded = false
     /// Why the local side no longer takes bytes; what still arrives is dropped until the peer knows.
@@ -93,9 +93,9 @@ final class Leg: EventHandler {
     // MARK: Socket to stream
 
     func ready(_ events: ReadyEvents) {
-        if !events.isDisjoint(with: [.hangup, .error]) { hasHungUp = true }
-        if !events.isDisjoint(with: [.readable, .hangup, .error]) { mayRead = true }
-        if !events.isDisjoint(with: [.writable, .hangup, .error]) { mayWrite = true }
+        if !events.isDisjoint(with: [.endOfInput, .hangup, .error]) { inputEnds = true }
+        if events.contains(.readable) { mayRead = true }
+        if events.contains(.writable) { mayWrite = true }
         if mayRead { pump() }
         if mayWrite { drain() }
         owner.attend()
@@ -114,7 +114,7 @@ final class Leg: EventHandler {
             switch outcome {
             case .bytes(let count):
                 // A short read has emptied a stream socket (epoll(7)); what comes later makes a new event.
-                if count < space, !hasHungUp { mayRead = false }
+                if count < space, !inputEnds { mayRead = false }
             case .wouldBlock:
                 mayRead = false
             case .endOfStream:
@@ -184,7 +184,7 @@ final class Leg: EventHandler {
         guard !isOver, let broken else { return }
         if let remoteReset { return abort(remoteReset, remote: true) }
         mayRead = true
-        hasHungUp = true
+        inputEnds = true
         lingerThenAbort(broken)
         pump()
     }
