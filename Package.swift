@@ -59,11 +59,15 @@ let package = Package(
             ],
             path: "bench/floor", swiftSettings: settings),
 
+        // Processes, guests and waits for tests that use real parts.
+        .target(name: "CulvertTestSupport", path: "Tests/CulvertTestSupport", swiftSettings: settings),
         .testTarget(name: "CulvertProtocolTests", dependencies: ["CulvertProtocol"], swiftSettings: settings),
         .testTarget(name: "CulvertIOTests", dependencies: ["CulvertIO"], swiftSettings: settings),
         .testTarget(name: "CulvertTLSTests", dependencies: ["CulvertTLS"], swiftSettings: settings),
         .testTarget(name: "CulvertRelayTests", dependencies: ["CulvertRelay"], swiftSettings: settings),
-        .testTarget(name: "CulvertHypervisorTests", dependencies: ["CulvertHypervisor"], swiftSettings: settings),
+        .testTarget(
+            name: "CulvertHypervisorTests", dependencies: ["CulvertHypervisor", "CulvertTestSupport"],
+            swiftSettings: settings),
         .testTarget(name: "CulvertDaemonTests", dependencies: ["CulvertDaemon"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
