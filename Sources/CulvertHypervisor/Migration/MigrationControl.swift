@@ -1,0 +1,38 @@
+import Synchronization
+
+/// What the world wants of a running migration: that it stop, because somebody said so or because its time is up.
+final class MigrationControl: Sendable {
+    private struct State {
+        var cancelled: String?
+        var expired: String?
+        var handler: (@Sendable () -> Void)?
+    }
+
+    private let state = Mutex(State())
+
+    /// Why a person or a signal wants it to stop.
+    var cancelled: String? { state.withLock { $0.cancelled } }
+    /// Which time has run out.
+    var expired: String? { state.withLock { $0.expired } }
+    /// Either.
+    var stop: String? { state.withLock { $0.cancelled ?? $0.expired } }
+
+    func cancel(_ reason: String) { request { $0.cancelled = $0.cancelled ?? reason } }
+    func expire(_ reason: String) { request { $0.expired = $0.expired ?? reason } }
+
+    /// Calls `handler` at each request, and at once if there has been one. Replaces the handler before.
+    func onStop(_ handler: @escaping @Sendable () -> Void) {
+        let already = state.withLock { state in
+            state.handler = handler
+            return state.cancelled != nil || state.expired != nil
+        }
+        if already { handler() }
+    }
+
+    private func request(_ change: (inout State) -> Void) {
+        state.withLock { state in
+            change(&state)
+            return state.handler
+        }?()
+    }
+}
