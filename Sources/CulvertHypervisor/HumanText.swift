@@ -1,13 +1,13 @@
 import Foundation
 
 /// Quantities as people read them. Numbers in text never follow the locale, so that output can be searched.
-public enum HumanText {
+enum HumanText {
     /// `874 B`, `3.1 GiB`.
-    public static func bytes(_ count: Double) -> String {
+    static func bytes(_ count: Double) -> String {
         let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
         var value = max(count, 0), unit = 0
-        // 1023.95 would be written as 1024.0.
-        while value >= 1023.95, unit < units.count - 1 {
+        // 1023.5 would be written as 1024.
+        while value >= 1023.5, unit < units.count - 1 {
             value /= 1024
             unit += 1
         }
@@ -15,10 +15,10 @@ public enum HumanText {
     }
 
     /// `874 B/s`, `3.1 GiB/s`.
-    public static func rate(_ bytesPerSecond: Double) -> String { "\(bytes(bytesPerSecond))/s" }
+    static func rate(_ bytesPerSecond: Double) -> String { "\(bytes(bytesPerSecond))/s" }
 
     /// `35 ms`, `4.2 s`, `3 min 5 s`, `2 h 3 min`.
-    public static func time(_ duration: Duration) -> String {
+    static func time(_ duration: Duration) -> String {
         let seconds = duration.inSeconds
         if seconds < 0.9995 { return "\(Int((max(seconds, 0) * 1000).rounded())) ms" }
         if seconds < 59.95 {
@@ -32,7 +32,7 @@ public enum HumanText {
     }
 
     /// `0:07`, `12:41`, `1:02:03`; for a clock whose width should not jump.
-    public static func clock(_ duration: Duration) -> String {
+    static func clock(_ duration: Duration) -> String {
         let whole = Int(max(duration.inSeconds, 0).rounded())
         let seconds = String(format: "%02d", whole % 60)
         return whole < 3600
@@ -45,7 +45,7 @@ public enum HumanText {
 }
 
 extension Duration {
-    public var inSeconds: Double {
+    var inSeconds: Double {
         Double(components.seconds) + Double(components.attoseconds) / 1e18
     }
 }

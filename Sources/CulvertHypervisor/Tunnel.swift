@@ -16,9 +16,6 @@ public protocol Tunnel: Sendable {
 
     /// How the forward's streams ended, newest last.
     func outcomes(of forward: TunnelForward) async throws(TunnelError) -> [TunnelOutcome]
-
-    /// Where the far relay would connect for `service`, for example `unix:/run/culvert/migrate/web1.sock`.
-    func target(of service: String) async throws(TunnelError) -> String
 }
 
 /// An open forward.

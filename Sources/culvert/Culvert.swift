@@ -11,6 +11,7 @@ struct Culvert: ParsableCommand {
         version: culvertVersion,
         subcommands: [
             ServeCommand.self, CheckConfigCommand.self, StatusCommand.self, ForwardCommand.self, ConnectCommand.self,
+            MigrateCommand.self,
         ]
     )
 }
@@ -75,6 +76,15 @@ struct AdminOptions: ParsableArguments {
 /// What stdout can show.
 enum Terminal {
     static var isInteractive: Bool { isatty(STDOUT_FILENO) == 1 }
+
+    /// Columns at this moment; 80 if the terminal does not say.
+    static var width: Int {
+        var size = winsize()
+        return ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+    }
+
+    /// Text for stdout as it is. A reader that has gone is no error of ours.
+    static func write(_ text: String) { try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8)) }
 
     /// https://no-color.org
     static var hasColour: Bool {

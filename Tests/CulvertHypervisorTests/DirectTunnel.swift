@@ -8,6 +8,8 @@ import Synchronization
 /// A tunnel without relays: it copies between sockets of this host, and tells how streams ended as a relay would.
 final class DirectTunnel: Tunnel {
     static let peer = "hostb"
+    /// Before a path: not a socket to connect to, but what to answer.
+    private static let targetQuery = "culvert/target/"
 
     private struct Forward {
         var listener: StreamSocket
@@ -80,11 +82,6 @@ final class DirectTunnel: Tunnel {
         return state.withLock { $0.forwards[forward.id]?.outcomes ?? [] }
     }
 
-    func target(of service: String) async throws(TunnelError) -> String {
-        try answer()
-        return "unix:\(try path(of: service))"
-    }
-
     private func answer() throws(TunnelError) {
         if state.withLock({ $0.silent }) { throw TunnelError("the relay does not answer") }
     }
@@ -93,6 +90,9 @@ final class DirectTunnel: Tunnel {
         let words = service.split(separator: "/", maxSplits: 1).map(String.init)
         guard words.count == 2, words[0] == Self.peer else { throw TunnelError("no peer for '\(service)'") }
         if let path = services[words[1]] { return path }
+        if words[1].hasPrefix(Self.targetQuery) {
+            return Self.targetQuery + (try path(of: "\(Self.peer)/\(words[1].dropFirst(Self.targetQuery.count))"))
+        }
         guard words[1].hasPrefix("migrate/") else { throw TunnelError("\(Self.peer) has no service '\(words[1])'") }
         return directory("\(words[1].dropFirst("migrate/".count)).sock")
     }
@@ -111,6 +111,10 @@ final class DirectTunnel: Tunnel {
     }
 
     private func carry(_ near: StreamSocket, to target: String, forward: String) {
+        if target.hasPrefix(Self.targetQuery) {
+            try? near.write(#"{"target":"unix:\#(target.dropFirst(Self.targetQuery.count))"}"#.utf8 + [UInt8(ascii: "\n")])
+            return
+        }
         let far: StreamSocket
         do {
             far = try StreamSocket.connect(unix: target)

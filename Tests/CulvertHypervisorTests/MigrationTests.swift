@@ -94,8 +94,8 @@ struct MigrationTests {
 
     @Test func cancels() async throws {
         let pair = try await Pair.start()
-        let error = try await failure(of: pair) { $0.cancel("interrupted") }
-        #expect(error.cause == "interrupted")
+        let error = try await failure(of: pair) { $0.cancel("it was interrupted") }
+        #expect(error.cause == "it was interrupted")
         #expect(error.guest == .source)
         try await pair.expectStayed()
     }
@@ -105,7 +105,7 @@ struct MigrationTests {
         var plan = pair.slowPlan
         plan.timeout = .seconds(1)
         let error = try await failure(of: pair, plan) { _ in }
-        #expect(error.description == "it is not done after 1 s; the guest runs on at the source")
+        #expect(error.description == "migration failed: it is not done after 1 s; the guest runs on at the source")
         try await pair.expectStayed()
     }
 
@@ -157,7 +157,7 @@ struct MigrationTests {
         let migration = migration(pair, plan)
         async let summary = migration.run()
         try await waitUntil("post-copy") { reports.stages.contains(.postcopy) }
-        migration.cancel("interrupted")
+        migration.cancel("it was interrupted")
         #expect(try await summary.destinationState == "running")
         #expect(reports.all.contains(.notice("the guest has moved in post-copy and cannot come back; finishing")))
         try await pair.expectMoved()
@@ -185,7 +185,7 @@ struct MigrationTests {
         let error = try await failure(of: migration(pair, pair.plan))
         #expect(
             error.description
-                == "the destination QEMU is in state 'running' and expects no guest; start it with -incoming defer; "
+                == "migration failed: the destination QEMU is in state 'running' and expects no guest; start it with -incoming defer; "
                 + "nothing was begun and the guest is as it was")
         #expect(error.guest == .untouched)
     }

@@ -48,7 +48,7 @@ struct SwitchoverTests {
     @Test func putsAGuestBackThatDidNotGoOnByItself() async throws {
         let pair = try FakePair { $0.outcome = ("failed", "paused", "inmigrate") }
         let error = await failure(pair.migration())
-        #expect(error?.description == "QEMU gives no reason; the guest runs on at the source")
+        #expect(error?.description == "migration failed: QEMU gives no reason; the guest runs on at the source")
         #expect(pair.state.source == "running")
     }
 
@@ -62,9 +62,9 @@ struct SwitchoverTests {
     @Test func cancelsBeforeItBegins() async throws {
         let pair = try FakePair()
         let migration = pair.migration()
-        migration.cancel("interrupted")
+        migration.cancel("it was interrupted")
         let error = await failure(migration)
-        #expect(error?.description == "interrupted; nothing was begun and the guest is as it was")
+        #expect(error?.description == "migration failed: it was interrupted; nothing was begun and the guest is as it was")
         #expect(!pair.source.commands.contains("migrate"))
         #expect(pair.tunnel.openForwards.isEmpty)
     }
@@ -72,7 +72,7 @@ struct SwitchoverTests {
     @Test func givesUpOnAStreamThatStandsStill() async throws {
         let pair = try FakePair { $0.outcome = ("active", "running", "inmigrate") }
         let error = await failure(pair.migration { $0.stallTimeout = .milliseconds(300) })
-        #expect(error?.description == "no byte has moved for 300 ms; the guest runs on at the source")
+        #expect(error?.description == "migration failed: no byte has moved for 300 ms; the guest runs on at the source")
         #expect(pair.state.migration == "cancelled")
     }
 

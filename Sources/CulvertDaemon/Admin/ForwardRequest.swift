@@ -56,7 +56,10 @@ public struct ForwardRequest: Sendable, Equatable, Codable {
         guard let reference = ServiceReference(to) else {
             throw Fault(description: "to: '\(to)' is not PEER/SERVICE or PEER/SERVICE/NAME")
         }
-        if let fault = Names.serviceFault(in: reference.service) { throw Fault(description: "to: '\(to)': \(fault)") }
+        // A relay's answer to where a service leads is a service too, named after it.
+        let query = "culvert/target/"
+        let service = reference.service.hasPrefix(query) ? String(reference.service.dropFirst(query.count)) : reference.service
+        if let fault = Names.serviceFault(in: service) { throw Fault(description: "to: '\(to)': \(fault)") }
         let chosen = listen == nil || listen == "unix:"
         if chosen, once != true {
             throw Fault(description: "'listen' is missing; only a once forward may leave it to the relay")

@@ -1,16 +1,16 @@
 /// Why a text is no size or time.
-struct UnitError: Error, Equatable {
-    var description: String
+public struct UnitError: Error, Equatable {
+    public var description: String
 }
 
 /// The one way quantities are written: a whole number and a unit without a space between.
-struct Units<Quantity: Sendable>: Sendable {
+public struct Units<Quantity: Sendable>: Sendable {
     /// Unit and the function from a count of it, nil on overflow; the order is the one errors list them in.
     let table: [(unit: String, quantity: @Sendable (Int) -> Quantity?)]
     let noun: String
     let example: String
 
-    func parse(_ text: String) throws(UnitError) -> Quantity {
+    public func parse(_ text: String) throws(UnitError) -> Quantity {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let unit = text.dropFirst(digits.count)
         guard !digits.isEmpty else {
@@ -32,7 +32,7 @@ struct Units<Quantity: Sendable>: Sendable {
 
 extension Units where Quantity == Int {
     /// Bytes.
-    static let size = Units(
+    public static let size = Units(
         table: [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30)].map { unit, shift in
             (unit: unit, quantity: { count in
                 let (bytes, overflow) = count.multipliedReportingOverflow(by: 1 << shift)
@@ -43,7 +43,7 @@ extension Units where Quantity == Int {
 }
 
 extension Units where Quantity == Duration {
-    static let time = Units(
+    public static let time = Units(
         table: [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)].map { unit, factor in
             (unit: unit, quantity: { count in
                 let (milliseconds, overflow) = count.multipliedReportingOverflow(by: factor)

@@ -28,7 +28,7 @@ public struct MigrationError: Error, Sendable, Equatable {
 extension MigrationError: CustomStringConvertible, Encodable {
     public var description: String {
         let details = details.isEmpty ? "" : " (\(details.joined(separator: "; ")))"
-        return "\(cause)\(details); \(outcome)"
+        return "migration failed: \(cause)\(details); \(outcome)"
     }
 
     private enum CodingKeys: String, CodingKey { case cause, guest, outcome, details, text }

@@ -32,7 +32,7 @@ extension QEMUMigration {
         }
     }
 
-    private func open(to service: String, listen: Endpoint? = nil) async throws(MigrationFault) -> TunnelForward {
+    func open(to service: String, listen: Endpoint? = nil) async throws(MigrationFault) -> TunnelForward {
         do throws(TunnelError) {
             return try await forwards.open(to: service, listen: listen)
         } catch {
@@ -127,11 +127,7 @@ extension QEMUMigration {
             return (to, incoming)
         case .template(let template):
             let service = "\(plan.peer)/\(template)/\(name)"
-            do throws(TunnelError) {
-                return (service, try await tunnel.target(of: service))
-            } catch {
-                throw .tunnel(error)
-            }
+            return (service, try await target(of: "\(template)/\(name)"))
         }
     }
 

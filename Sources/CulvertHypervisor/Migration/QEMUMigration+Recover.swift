@@ -167,6 +167,7 @@ extension QEMUMigration {
             } catch {
                 evidence.relaySilence = error
             }
+            if streamForward == nil, evidence.controlReset != nil { ended = true }
             if ended || evidence.streamReset != nil || evidence.relaySilence != nil { break }
             if ContinuousClock.now > deadline { break }
             await wake.wait(upTo: .milliseconds(50))
@@ -179,5 +180,5 @@ extension QEMUMigration {
 }
 
 extension [TunnelOutcome] {
-    fileprivate var lastReset: TunnelOutcome.Reset? { last { $0.reset != nil }?.reset }
+    var lastReset: TunnelOutcome.Reset? { last { $0.reset != nil }?.reset }
 }

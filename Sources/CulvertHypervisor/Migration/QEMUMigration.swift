@@ -48,7 +48,7 @@ public actor QEMUMigration {
         name = plan.name ?? "migrate-" + (0..<12).map { _ in String("0123456789abcdef".randomElement()!) }.joined()
     }
 
-    /// Asks the migration to stop and leave the guest at the source; `reason` is a clause such as `interrupted`.
+    /// Asks the migration to stop and leave the guest at the source; `reason` is a clause such as `it was interrupted`.
     /// In post-copy it cannot, says so and goes on.
     public nonisolated func cancel(_ reason: String) { control.cancel(reason) }
 

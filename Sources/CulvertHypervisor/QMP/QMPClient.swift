@@ -165,7 +165,7 @@ public final class QMPClient: Sendable {
         case .lineTooLong:
             end(QMPError(.malformed, "\(name) sent a line of more than \(LineSocket.longestLine >> 20) MiB"))
         case .end(let code?, whileConnecting: true):
-            let hint = code == ENOENT || code == ECONNREFUSED ? "; is QEMU running with -qmp unix:\(path),server=on,wait=off?" : ""
+            let hint = code == ENOENT || code == ECONNREFUSED ? ", so no QEMU serves -qmp unix:\(path),server=on,wait=off" : ""
             end(QMPError(.unreachable, "cannot connect to \(name): \(String(cString: strerror(code)))\(hint)"))
         case .end(let code, _):
             let reason = code.map { ": \(String(cString: strerror($0)))" } ?? ""

@@ -1,0 +1,47 @@
+import Foundation
+
+extension QEMUMigration {
+    /// For the far relay to answer.
+    private static let targetLimit = Duration.seconds(15)
+
+    private struct Target: Decodable { let target: String }
+
+    /// Asks the far relay where one of its services leads, for example `unix:/run/culvert/migrate/web1.sock`: its built-in
+    /// service `culvert/target/SERVICE` says so in one line.
+    func target(of service: String) async throws(MigrationFault) -> String {
+        let forward = try await open(to: "\(plan.peer)/culvert/target/\(service)")
+        guard case .unix(let path) = forward.address else { preconditionFailure("the tunnel was not told to use TCP") }
+        let line = await Self.firstLine(from: path, within: Self.targetLimit)
+        if let line, let answer = try? JSONDecoder().decode(Target.self, from: line) { return answer.target }
+        let reset = await outcomes(of: forward).lastReset
+        throw .impossible(
+            "\(plan.peer)'s relay does not tell where '\(service)' leads\(reset.map { ": \($0.text)" } ?? "; its log may say why")")
+    }
+
+    /// How the stream of a forward ended, which the relay may know a moment after its socket has closed.
+    private func outcomes(of forward: TunnelForward) async -> [TunnelOutcome] {
+        for _ in 0..<20 {
+            if let outcomes = try? await tunnel.outcomes(of: forward), !outcomes.isEmpty { return outcomes }
+            try? await Task.sleep(for: .milliseconds(50))
+        }
+        return []
+    }
+
+    private static func firstLine(from path: String, within limit: Duration) async -> Data? {
+        let (inputs, continuation) = AsyncStream.makeStream(of: LineSocket.Input.self)
+        let socket = LineSocket(path: path, patience: limit) { continuation.yield($0) }
+        let timer = Task {
+            try await Task.sleep(for: limit)
+            continuation.finish()
+        }
+        defer {
+            timer.cancel()
+            socket.shutdown()
+        }
+        for await input in inputs {
+            if case .line(let line) = input { return line }
+            return nil
+        }
+        return nil
+    }
+}
