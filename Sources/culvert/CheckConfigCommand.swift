@@ -44,8 +44,7 @@ private struct CheckResult: Encodable {
             peers = configuration.relay.peers.count
             services = configuration.relay.services.count
             forwards = configuration.relay.forwards.count
-            warnings = configuration.warnings + configuration.hostWarnings()
-            _ = try configuration.loadCredentials()
+            warnings = configuration.allWarnings(try configuration.loadCredentials())
             ok = true
         } catch {
             errors = error.problems

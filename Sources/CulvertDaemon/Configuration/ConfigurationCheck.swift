@@ -9,8 +9,9 @@ extension Configuration {
         let unreadable = [("tls.ca", tls.ca), ("tls.certificate", tls.certificate), ("tls.key", tls.key)]
             .compactMap { key, path -> ConfigurationProblem? in
                 guard access(path, R_OK) != 0 else { return nil }
-                let cause = SystemError("read \(path)").reason
-                return places.problem(key, "cannot read '\(path)': \(cause); `culvert certs` makes credentials")
+                let error = SystemError("read \(path)")
+                let advice = error.code == EACCES ? "let the relay's user read it" : "make it with `culvert certs`"
+                return places.problem(key, "cannot \(error); \(advice), or correct the path")
             }
         guard unreadable.isEmpty else { throw ConfigurationError(unreadable) }
         do throws(TLSError) {
@@ -20,8 +21,13 @@ extension Configuration {
         }
     }
 
+    /// Everything odd but usable: in the file, about the credentials it names, and on this host.
+    public func allWarnings(_ credentials: TLSContext) -> [ConfigurationProblem] {
+        warnings + credentials.warnings.map { places.problem("tls", $0) } + hostWarnings()
+    }
+
     /// What the host lacks now, though it may have it by the time it is needed.
-    public func hostWarnings() -> [ConfigurationProblem] {
+    func hostWarnings() -> [ConfigurationProblem] {
         var found: [ConfigurationProblem] = []
         for service in relay.services {
             guard case .unix(let path) = service.connect else { continue }

@@ -6,6 +6,7 @@ enum Names {
     /// For what relays offer each other themselves.
     static let reservedService = "culvert"
     static let longest = 128
+    static let longestTemplateName = 64
 
     /// What is wrong with a name, to be put behind it; nil if nothing is.
     static func fault(in name: String) -> String? {
@@ -18,12 +19,17 @@ enum Names {
 
     /// What is wrong with `SERVICE` or `SERVICE/NAME`; nil if nothing is.
     static func serviceFault(in service: String) -> String? {
-        let parts = service.split(separator: "/", omittingEmptySubsequences: false)
+        let parts = service.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         guard parts.count <= 2 else { return "it has more parts than PEER/SERVICE/NAME" }
-        for (part, noun) in zip(parts, ["the service's name", "NAME"]) {
-            if let fault = fault(in: String(part)) { return "\(noun) \(fault)" }
-        }
-        return nil
+        if let fault = fault(in: parts[0]) { return "the service's name \(fault)" }
+        guard parts.count == 2, !isTemplateName(parts[1]) else { return nil }
+        return "NAME has 1 to \(longestTemplateName) letters, digits, '-' or '_'"
+    }
+
+    /// What the far relay puts in the place of `{name}`: neither slash nor dot, so it leads nowhere but to a sibling.
+    private static func isTemplateName(_ text: String) -> Bool {
+        (1...longestTemplateName).contains(text.utf8.count)
+            && text.utf8.allSatisfy { isPlain($0) && $0 != UInt8(ascii: ".") }
     }
 
     /// What is wrong with the DNS name of a certificate; nil if nothing is.

@@ -19,10 +19,8 @@ public struct Daemon: Sendable {
 
     /// Serves until `signals` ask it to stop: the first `.stop` drains, the second cuts. Nothing stays open afterwards.
     public func run(signals: AsyncStream<DaemonSignal>) async throws {
-        for warning in configuration.warnings + configuration.hostWarnings() {
-            logger.warning("\(warning)")
-        }
         let tls = try configuration.loadCredentials()
+        warn(of: configuration, tls)
         try AdminServer.checkFree(configuration.admin)
         try makeSocketDirectories(configuration)
         let relay = try Relay(settings: configuration.relay, tls: tls, logger: logger)
@@ -95,7 +93,7 @@ public struct Daemon: Sendable {
             try await relay.apply(settings: next.relay, tls: tls)
             log.settings = next.log
             current = next
-            for warning in next.warnings + next.hostWarnings() { logger.warning("\(warning)") }
+            warn(of: next, tls)
             logger.notice("configuration reloaded", metadata: ["file": "\(next.file)"])
         } catch let error as ConfigurationError {
             for problem in error.problems { logger.error("\(problem)") }
@@ -104,6 +102,10 @@ public struct Daemon: Sendable {
             logger.error("reload refused, nothing changed: \(error)")
         }
         await notifyReady(relay)
+    }
+
+    private func warn(of configuration: Configuration, _ tls: TLSContext) {
+        for warning in configuration.allWarnings(tls) { logger.warning("\(warning)") }
     }
 
     private func keepWhatNeedsRestart(of current: Configuration, in next: inout Configuration) {
@@ -115,6 +117,7 @@ public struct Daemon: Sendable {
         keep("relay.name", \.relay.name)
         keep("relay.admin", \.admin)
         keep("relay.loops", \.relay.loops)
+        keep("limits.relay-memory", \.relay.limits.relayMemory)
         next.relay.runtimeDirectory = current.relay.runtimeDirectory
     }
 

@@ -206,7 +206,7 @@ import Testing
             "c.yaml:4:30: forwards[1].to: 'hostb/' is not PEER/SERVICE or PEER/SERVICE/NAME",
             "c.yaml:5:30: forwards[2].to: there is no peer 'hostc'; did you mean 'hostb'?",
             "c.yaml:6:30: forwards[3].to: 'hostb/x/y/z': it has more parts than PEER/SERVICE/NAME",
-            "c.yaml:7:30: forwards[4].to: 'hostb/x/..': NAME begins with a dot",
+            "c.yaml:7:30: forwards[4].to: 'hostb/x/..': NAME has 1 to 64 letters, digits, '-' or '_'",
             "c.yaml:8:30: forwards[5].to: 'hostb/x y': the service's name has characters other than letters, digits, '.', '_' and '-'"
         ),
         BadFile(
