@@ -1,0 +1,94 @@
+import Foundation
+import Synchronization
+import Testing
+
+/// The `culvert` executable of this build, run the way a shell does. Killed if the test lets go of it.
+final class CommandLineTool: Sendable {
+    struct Output: Sendable, Equatable {
+        var status: Int32
+        var stdout: Data
+        var stderr: String
+
+        var text: String { String(decoding: stdout, as: UTF8.self) }
+    }
+
+    /// Processes are started one at a time: a child inherits what another has just opened otherwise.
+    private static let starting = Mutex(())
+    /// Anything that takes longer hangs.
+    static let limit: TimeInterval = 60
+
+    private let process = Process()
+    private let exited = DispatchSemaphore(value: 0)
+    let stdin = Pipe()
+    private let directory: TemporaryDirectory
+
+    /// The test bundle and the executable are products of one build, side by side.
+    private static var executable: URL {
+        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+            .appendingPathComponent("culvert")
+    }
+
+    init(_ arguments: [String], environment: [String: String] = [:]) throws {
+        // A command that ends early leaves its stdin without a reader.
+        signal(SIGPIPE, SIG_IGN)
+        directory = try TemporaryDirectory()
+        process.executableURL = Self.executable
+        process.arguments = arguments
+        process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
+        process.standardInput = stdin
+        process.standardOutput = try Self.file(directory("stdout"))
+        process.standardError = try Self.file(directory("stderr"))
+        process.terminationHandler = { [exited] _ in exited.signal() }
+        try Self.starting.withLock { _ in try process.run() }
+        try? stdin.fileHandleForReading.close()
+    }
+
+    private static func file(_ path: String) throws -> FileHandle {
+        try Data().write(to: URL(fileURLWithPath: path))
+        return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+    }
+
+    deinit {
+        if process.isRunning { kill(SIGKILL) }
+    }
+
+    var stdoutSoFar: Data { FileManager.default.contents(atPath: directory("stdout")) ?? Data() }
+    var stderrSoFar: String { String(decoding: FileManager.default.contents(atPath: directory("stderr")) ?? Data(), as: UTF8.self) }
+    var isRunning: Bool { process.isRunning }
+
+    func kill(_ signal: Int32) {
+        Foundation.kill(process.processIdentifier, signal)
+    }
+
+    /// Waits for the end; blocks.
+    func output() throws -> Output {
+        if exited.wait(timeout: .now() + Self.limit) == .timedOut {
+            kill(SIGKILL)
+            exited.wait()
+            Issue.record("culvert \(process.arguments ?? []) did not end; stderr: \(stderrSoFar)")
+        } else {
+            exited.signal()
+        }
+        return Output(status: process.terminationStatus, stdout: stdoutSoFar, stderr: stderrSoFar)
+    }
+
+    /// Runs a command to its end.
+    static func run(_ arguments: String..., input: Data = Data(), environment: [String: String] = [:]) throws -> Output {
+        let tool = try CommandLineTool(arguments, environment: environment)
+        try? tool.stdin.fileHandleForWriting.write(contentsOf: input)
+        try tool.stdin.fileHandleForWriting.close()
+        return try tool.output()
+    }
+}
+
+/// Waits until `condition` holds; the test fails if it does not within the limit.
+func eventually(_ what: String, _ condition: () throws -> Bool) throws {
+    let deadline = Date(timeIntervalSinceNow: CommandLineTool.limit)
+    while try !condition() {
+        guard Date() < deadline else {
+            Issue.record("did not come about: \(what)")
+            throw CancellationError()
+        }
+        usleep(10_000)
+    }
+}

@@ -1,0 +1,162 @@
+import CulvertTLS
+import Foundation
+import Testing
+
+@testable import CulvertDaemon
+
+/// A CA in a directory and the credentials it issued.
+struct TestCredentials {
+    private let directory: TemporaryDirectory
+    private let authority: CertificateAuthority
+
+    init(in directory: TemporaryDirectory) throws {
+        self.directory = directory
+        authority = try CertificateAuthority(CertificateTerms(name: "Test CA", days: 2))
+        try write("ca.pem", authority.certificate.pem())
+    }
+
+    func issue(_ name: String) throws {
+        var terms = CertificateTerms(name: name, days: 1)
+        terms.dnsNames = [name]
+        let issued = try authority.issue(terms)
+        try write("\(name).pem", issued.certificate.pem())
+        try write("\(name).key", issued.key.pem())
+    }
+
+    private func write(_ name: String, _ bytes: [UInt8]) throws {
+        try Data(bytes).write(to: URL(fileURLWithPath: directory(name)))
+        chmod(directory(name), 0o600)
+    }
+}
+
+/// One `culvert serve`, ready to work, with its own directory for everything.
+final class RealRelay {
+    let name: String
+    let directory: TemporaryDirectory
+    private let manager: NotifySocket
+    let tool: CommandLineTool
+
+    var admin: String { directory("\(name).sock") }
+    var client: AdminClient { AdminClient(path: admin, timeout: 30) }
+    var configurationFile: String { directory("\(name).yaml") }
+
+    /// - Parameter sections: everything below `relay` and `tls`.
+    init(
+        _ name: String, in directory: TemporaryDirectory, relay: String = "", sections: String,
+        environment: [String: String] = [:]
+    ) throws {
+        self.name = name
+        self.directory = directory
+        manager = try NotifySocket(at: directory("\(name).notify"))
+        try Self.write(name, directory, relay, sections)
+        tool = try CommandLineTool(
+            ["serve", "--config", directory("\(name).yaml")],
+            environment: environment.merging(["NOTIFY_SOCKET": directory("\(name).notify")]) { $1 })
+        try awaitNotification("READY=1")
+    }
+
+    func configure(relay: String = "", sections: String) throws {
+        try Self.write(name, directory, relay, sections)
+    }
+
+    private static func write(_ name: String, _ directory: TemporaryDirectory, _ relay: String, _ sections: String) throws {
+        let text = """
+            relay: { name: \(name), listen: ["127.0.0.1:0"], admin: \(directory("\(name).sock")), loops: 2 \(relay) }
+            tls: { ca: ca.pem, certificate: \(name).pem, key: \(name).key }
+            \(sections)
+
+            """
+        try Data(text.utf8).write(to: URL(fileURLWithPath: directory("\(name).yaml")))
+    }
+
+    /// Skips what comes before. Fails early if the relay has ended.
+    func awaitNotification(_ line: String) throws {
+        while true {
+            guard let lines = manager.receive() else {
+                guard tool.isRunning else {
+                    Issue.record("relay \(name) ended: \(tool.stderrSoFar)")
+                    throw CancellationError()
+                }
+                continue
+            }
+            if lines.contains(line) { return }
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    func address() throws -> String {
+        try #require(try client.status().listen.first)
+    }
+
+    /// Waits for a session with `peer`.
+    func awaitSession(with peer: String) throws {
+        try eventually("a session of \(name) with \(peer): \(tool.stderrSoFar)") {
+            try client.status().peers.contains { $0.name == peer && $0.sessions.contains { $0.rtt != nil } }
+        }
+    }
+}
+
+/// The service manager's end.
+final class NotifySocket {
+    private let descriptor: CInt
+
+    init(at path: String) throws {
+        descriptor = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = descriptor
+        let bound = try UnixSocket.withAddress(path) { bind(descriptor, $0, $1) }
+        try #require(bound == 0)
+        var limit = timeval(tv_sec: 1, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+
+    deinit { close(descriptor) }
+
+    /// The lines of one message; nil if none came for a second.
+    func receive() -> [String]? {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        guard count > 0 else { return nil }
+        return String(decoding: buffer[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}
+
+/// A local service on a UNIX socket: what it does with a connection is up to the test.
+final class TestService: Sendable {
+    private let descriptor: CInt
+
+    init(at path: String, _ serve: @escaping @Sendable (FileHandle) -> Void) throws {
+        descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = descriptor
+        let bound = try UnixSocket.withAddress(path) { bind(descriptor, $0, $1) }
+        try #require(bound == 0 && listen(descriptor, 16) == 0)
+        Thread {
+            // `shutdown` in deinit ends the wait.
+            while true {
+                let connection = accept(descriptor, nil, nil)
+                guard connection >= 0 else { break }
+                Thread { serve(FileHandle(fileDescriptor: connection, closeOnDealloc: true)) }.start()
+            }
+            close(descriptor)
+        }.start()
+    }
+
+    deinit { shutdown(descriptor, CInt(SHUT_RDWR)) }
+
+    /// Takes everything, then gives it back.
+    static func echo(_ connection: FileHandle) {
+        let data = connection.receiveAll()
+        connection.send(data)
+    }
+}
+
+/// For connections that may break: Foundation's plain calls end the process then.
+extension FileHandle {
+    func send(_ data: Data) {
+        try? write(contentsOf: data)
+    }
+
+    /// Everything up to the end; nothing if the connection broke.
+    func receiveAll() -> Data {
+        (try? readToEnd()) ?? Data()
+    }
+}
