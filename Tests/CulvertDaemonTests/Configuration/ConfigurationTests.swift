@@ -1,6 +1,7 @@
 import CulvertIO
 import CulvertRelay
 import CulvertTLS
+import Foundation
 import Testing
 
 @testable import CulvertDaemon
@@ -172,5 +173,23 @@ import Testing
             configuration.warnings.map(\.description) == [
                 "c.yaml:3:23: services.migrate.connect: leaves 30 bytes for NAME; a UUID takes 36, shorten the path"
             ])
+    }
+
+    /// The file that packages install: all comments, and with the settings uncommented still what it says of itself.
+    @Test func packagedExampleHoldsAndShowsTheDefaults() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../..").standardized
+        let text = try String(contentsOf: root.appendingPathComponent("packaging/etc/culvert.yaml"), encoding: .utf8)
+        #expect(text.split(separator: "\n").allSatisfy { $0.hasPrefix("#") })
+
+        // Prose has one space behind its #, settings have none or their indentation.
+        let settings = text.split(separator: "\n").filter { !$0.hasPrefix("# ") || $0.hasPrefix("#  ") }.map { $0.dropFirst() }
+        let shown = try Configuration.parse(settings.joined(separator: "\n"), file: "/etc/culvert/c.yaml", hostName: "x")
+        let defaults = try Configuration.parse("", file: "/etc/culvert/c.yaml", hostName: "hosta")
+        #expect(shown.relay.limits == defaults.relay.limits)
+        #expect(shown.relay.listen == defaults.relay.listen)
+        #expect(shown.tls == defaults.tls)
+        #expect(shown.admin == defaults.admin && shown.drain == defaults.drain && shown.log == defaults.log)
+        #expect(shown.relay.services.count == 3 && shown.relay.forwards.count == 2)
+        #expect(shown.warnings.isEmpty)
     }
 }
