@@ -15,6 +15,8 @@ struct ConnectCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("PEER/SERVICE or PEER/SERVICE/NAME.", valueName: "peer/service"))
     var to: String
 
+    func validate() throws { try validateReference(to) }
+
     func run() throws {
         try ServiceConnection(to: to, admin: options.client).run()
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CulvertDaemon
+import CulvertIO
 import CulvertRelay
 import Foundation
 
@@ -28,6 +29,15 @@ struct ForwardCommand: ParsableCommand {
 
         @Flag(help: "Print the forward as JSON.")
         var json = false
+
+        func validate() throws {
+            do throws(EndpointError) {
+                _ = try Endpoint(listen)
+            } catch {
+                throw ValidationError(error.description)
+            }
+            try validateReference(to)
+        }
 
         func run() throws {
             var request = ForwardRequest(to: to, listen: listen)
@@ -80,6 +90,12 @@ struct ForwardCommand: ParsableCommand {
 }
 
 extension StreamPriority: ExpressibleByArgument {}
+
+func validateReference(_ text: String) throws(ValidationError) {
+    guard ServiceReference(text) != nil else {
+        throw ValidationError("'\(text)' is not PEER/SERVICE or PEER/SERVICE/NAME")
+    }
+}
 
 /// A command that could not do what it was asked; the text says what and what to do.
 struct CommandFailure: Error, CustomStringConvertible {

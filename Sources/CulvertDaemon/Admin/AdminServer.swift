@@ -75,7 +75,9 @@ public final class AdminServer: Sendable {
                 running.cancel()
             }
             if Task.isCancelled { return }
-            logger.error("admin interface failed and starts again", metadata: ["error": "\(result)"])
+            if case .failure(let error) = result {
+                logger.error("admin interface starts again", metadata: ["error": "\(error.localizedDescription)"])
+            }
             repeat {
                 try? await Task.sleep(for: .seconds(1))
                 if Task.isCancelled { return }
@@ -103,9 +105,9 @@ public final class AdminServer: Sendable {
             try await waiting.value
         } catch {
             running.cancel()
-            var cause = "\(error)"
-            if case .failure(let failure) = await running.result { cause = "\(failure)" }
-            throw DaemonError("cannot make the admin socket \(path): \(cause)")
+            var cause = error
+            if case .failure(let failure) = await running.result { cause = failure }
+            throw DaemonError("cannot make the admin socket \(path): \(cause.localizedDescription)")
         }
         guard chmod(temporary, Self.socketMode) == 0, rename(temporary, path) == 0 else {
             let error = SystemError("make the admin socket \(path)")

@@ -23,6 +23,10 @@ public struct ServiceConnection {
 
     /// Returns when both directions ended cleanly.
     public func run() throws {
+        // The next descriptor to be opened would take the place of one that is closed.
+        for (descriptor, name) in [(STDIN_FILENO, "stdin"), (STDOUT_FILENO, "stdout")] {
+            guard fcntl(descriptor, F_GETFD) >= 0 else { throw Failure(description: "\(name) is closed; redirect it") }
+        }
         var request = ForwardRequest(to: to)
         request.once = true
         // If we die before we connect, the forward goes by itself.

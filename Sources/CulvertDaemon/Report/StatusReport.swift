@@ -49,7 +49,7 @@ public struct StatusReport {
             for (index, session) in peer.sessions.enumerated() {
                 table.add(
                     [
-                        peer.name, session.id + (session.draining ? " draining" : ""), HumanText.age(session.age),
+                        peer.name, session.id.prefix(8) + (session.draining ? " draining" : ""), HumanText.age(session.age),
                         HumanText.milliseconds(session.rtt), HumanText.milliseconds(session.rttMinimum),
                         "\(session.lanes.count)", "\(session.streams.count)",
                     ] + (index == 0 ? totals : ["", "", "", ""]))

@@ -28,12 +28,18 @@ final class CommandLineTool: Sendable {
             .appendingPathComponent("culvert")
     }
 
-    init(_ arguments: [String], environment: [String: String] = [:]) throws {
+    /// - Parameter descriptors: how many it may have open; nil leaves the limit as it is.
+    init(_ arguments: [String], environment: [String: String] = [:], descriptors: Int? = nil) throws {
         // A command that ends early leaves its stdin without a reader.
         signal(SIGPIPE, SIG_IGN)
         directory = try TemporaryDirectory()
-        process.executableURL = Self.executable
-        process.arguments = arguments
+        if let descriptors {
+            process.executableURL = URL(fileURLWithPath: "/bin/sh")
+            process.arguments = ["-c", "ulimit -n \(descriptors) && exec \"$0\" \"$@\"", Self.executable.path] + arguments
+        } else {
+            process.executableURL = Self.executable
+            process.arguments = arguments
+        }
         process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
         process.standardInput = stdin
         process.standardOutput = try Self.file(directory("stdout"))

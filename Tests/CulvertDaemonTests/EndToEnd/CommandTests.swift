@@ -34,7 +34,10 @@ import Testing
         #expect(output == .init(status: 0, stdout: Data("0.1.0\n".utf8), stderr: ""))
     }
 
-    @Test(arguments: [["frobnicate"], ["status", "--wacth"], ["connect"], ["forward", "add", "unix:/x"], ["serve", "extra"]])
+    @Test(arguments: [
+        ["frobnicate"], ["status", "--wacth"], ["connect"], ["connect", "hostb"], ["serve", "extra"],
+        ["forward", "add", "unix:/x"], ["forward", "add", "/x", "b/c"], ["forward", "add", "unix:/x", "b"],
+    ])
     func wrongUsageEndsWith2(arguments: [String]) throws {
         let tool = try CommandLineTool(arguments)
         let output = try tool.output()

@@ -43,7 +43,7 @@ final class RealRelay {
     /// - Parameter sections: everything below `relay` and `tls`.
     init(
         _ name: String, in directory: TemporaryDirectory, relay: String = "", sections: String,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], descriptors: Int? = nil
     ) throws {
         self.name = name
         self.directory = directory
@@ -51,7 +51,8 @@ final class RealRelay {
         try Self.write(name, directory, relay, sections)
         tool = try CommandLineTool(
             ["serve", "--config", directory("\(name).yaml")],
-            environment: environment.merging(["NOTIFY_SOCKET": directory("\(name).notify")]) { $1 })
+            environment: environment.merging(["NOTIFY_SOCKET": directory("\(name).notify")]) { $1 },
+            descriptors: descriptors)
         try awaitNotification("READY=1")
     }
 

@@ -117,7 +117,7 @@ import Testing
     @Test(arguments: [
         ("hostb/absent", "reset by the peer (connect-failed)"), ("hostb/nothing", "reset by the peer (unknown-service)"),
         ("hostb/private", "reset by the peer (not-allowed)"), ("hostz/echo", "no peer 'hostz'"),
-        ("hostb", "is not PEER/SERVICE"),
+        ("hostb/a b", "the service's name has characters other than"),
     ])
     func connectSaysWhyItFails(to: String, reason: String) throws {
         let far = try far(), near = try near(far)
@@ -233,6 +233,18 @@ import Testing
     @Test func watchdogIsFed() throws {
         let far = try far(environment: ["WATCHDOG_USEC": "200000"])
         for _ in 0..<3 { try far.awaitNotification("WATCHDOG=1") }
+    }
+
+    @Test func adminInterfaceSurvivesWantOfDescriptors() throws {
+        let relay = try RealRelay("hosta", in: directory, sections: "", descriptors: 40)
+        // The relay runs out of descriptors or, between two attempts, nobody listens: both end the loop.
+        var connections: [CInt] = []
+        defer { for connection in connections { close(connection) } }
+        while connections.count < 60, let connection = try? UnixSocket.connect(relay.admin) { connections.append(connection) }
+        try eventually("the failure in the log") { relay.tool.stderrSoFar.contains("admin interface starts again") }
+        for connection in connections { close(connection) }
+        connections = []
+        try eventually("an answer") { (try? relay.client.status()) != nil }
     }
 
     @Test func logIsJSONIfAsked() throws {
