@@ -5,7 +5,6 @@ the loopback interface with TLS_AES_256_GCM_SHA384 and certificates on both side
 it and wants this one stream to go fast would do it; the values were found by trying (see README.md).
 """
 
-import json
 import os
 import re
 import shutil

@@ -1,0 +1,48 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# With Swift's runtime inside, the program runs where no Swift is installed.
+RELEASE := swift build --configuration release --static-swift-stdlib
+BINARY := .build/release/culvert
+# Sanitized objects do not mix with plain ones.
+SANITIZED := --sanitize=thread --scratch-path .build/sanitized
+
+.PHONY: help build install demo test bench clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the program, .build/release/culvert
+	packaging/dependencies.sh build
+	$(RELEASE) --product culvert
+
+$(BINARY):
+	$(MAKE) build
+
+install: $(BINARY) ## install it below PREFIX (/usr/local), staged in DESTDIR
+	install -D --strip --mode 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/culvert"
+	install -D --mode 644 packaging/culvert.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/culvert.service"
+	sed -i 's|/usr/bin/culvert|$(PREFIX)/bin/culvert|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/culvert.service"
+	install -D --mode 644 packaging/culvert.yaml "$(DESTDIR)$(PREFIX)/share/doc/culvert/culvert.yaml"
+
+demo: ## watch a running guest move between two relays on this machine
+	packaging/dependencies.sh demo
+	$(RELEASE) --product culvert
+	CULVERT_BINARY=$(BINARY) packaging/demo
+
+test: ## run every test: half an hour at most
+	packaging/dependencies.sh test
+	$(RELEASE) --product culvert
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) swift test $(SANITIZED)
+
+bench: ## compare with haproxy and nginx on this machine; ARGS='--help' tells how
+	packaging/dependencies.sh bench
+	for product in culvert culvert-load culvert-floor; do $(RELEASE) --product $$product; done
+	bench/compare $(ARGS)
+
+clean: ## remove what was built
+	rm -rf .build

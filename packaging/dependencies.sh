@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Sees to what a Makefile target needs on this machine: dependencies.sh build|demo|test|bench
+# As root, what is missing is installed from the distribution (apt); otherwise the command to do so is printed.
+set -euo pipefail
+
+missing=()
+
+# need PACKAGE CHECK…: PACKAGE brings what CHECK finds.
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
+
+for_build() {
+    if ! has swift >/dev/null; then
+        echo "Culvert is built with Swift 6.2 or later, which is not on the PATH: https://www.swift.org/install" >&2
+        exit 1
+    fi
+    need git has git
+    need pkg-config has pkg-config
+    need libssl-dev pkg-config --exists 'openssl >= 3.0'
+    # Swift's Foundation, linked in statically, asks for it.
+    need libcurl4-openssl-dev pkg-config --exists libcurl
+}
+
+for_demo() {
+    for_build
+    need qemu-system-x86 has qemu-system-x86_64
+}
+
+for_test() {
+    for_demo
+    need openssl has openssl
+    need python3 has python3
+}
+
+for_bench() {
+    for_build
+    need openssl has openssl
+    need python3 has python3
+    need haproxy has haproxy
+    need nginx has nginx
+    need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
+}
+
+# Installs without starting what the packages would start as services: the benchmark starts its own.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod +x $policy
+        trap "rm -f $policy" EXIT
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -qq --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { apt-get update -qq && apt-get install -qq --no-install-recommends "$@" >/dev/null; }
+}
+
+case ${1:-} in
+    build | demo | test | bench) "for_$1" ;;
+    *)
+        echo "usage: ${0##*/} build|demo|test|bench" >&2
+        exit 2
+        ;;
+esac
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" -eq 0 ] && has apt-get >/dev/null; then
+    echo "installing ${missing[*]}"
+    install_packages "${missing[@]}"
+else
+    echo "'make $1' needs what is not installed. On Debian or Ubuntu, install it with:" >&2
+    echo "    sudo apt-get install ${missing[*]}" >&2
+    exit 1
+fi
