@@ -11,7 +11,7 @@ struct Culvert: ParsableCommand {
         version: culvertVersion,
         subcommands: [
             ServeCommand.self, CheckConfigCommand.self, StatusCommand.self, ForwardCommand.self, ConnectCommand.self,
-            MigrateCommand.self,
+            MigrateCommand.self, CertsCommand.self,
         ]
     )
 }

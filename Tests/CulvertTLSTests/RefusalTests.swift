@@ -18,12 +18,12 @@ import Testing
         Flaw(
             testDescription: "expired",
             edit: { ($0.notBefore, $0.notAfter) = (1_000_000_000, 1_577_934_245) },
-            refusing: ["the peer's certificate CN=", "expired on 2020-01-02 03:04:05 UTC", "issue a new one"],
+            refusing: ["the peer's certificate (CN=", "expired on 2020-01-02 03:04:05 UTC", "issue a new one"],
             refused: ["'certificate expired' (45)", "valid until 2020-01-02 03:04:05 UTC", "peer's clock"]),
         Flaw(
             testDescription: "not yet valid",
             edit: { ($0.notBefore, $0.notAfter) = (now() + 7200, now() + 14_400) },
-            refusing: ["the peer's certificate CN=", "not valid before 20", "check the clocks"],
+            refusing: ["the peer's certificate (CN=", "not valid before 20", "check the clocks"],
             refused: ["'bad certificate' (42)", "valid from 20", "check its clock"]),
     ]
 
@@ -42,8 +42,8 @@ import Testing
         let pki = try TestPKI()
         let server = try pki.context("bad") { $0.usages = [.clientAuth] }
         let failures = try EnginePair(client: pki.context("good"), server: server).failures()
-        expectError(failures.client, .peerCertificate, ["CN=bad is not meant for this side", "serverAuth and clientAuth"])
-        expectError(failures.server, .alert, ["'unsupported certificate' (43)", "CN=bad is not meant for this", "extended key usage"])
+        expectError(failures.client, .peerCertificate, ["(CN=bad) is not meant for this side", "serverAuth and clientAuth"])
+        expectError(failures.server, .alert, ["'unsupported certificate' (43)", "(CN=bad) is not meant for this", "extended key usage"])
     }
 
     @Test(arguments: ["Test CA", "Elsewhere CA"])
@@ -54,8 +54,8 @@ import Testing
         let cause = name == "Test CA"
             ? "was issued by another CA of the same name (CN=Test CA) than the one in \(ours.path("ca.pem"))"
             : "was not issued by the CA in \(ours.path("ca.pem")) but by CN=Elsewhere CA"
-        expectError(failures.client, .peerCertificate, ["the peer's certificate CN=hostb", cause, "certificates of one CA"])
-        expectError(failures.server, .alert, ["'unknown CA' (48)", "our certificate CN=hostb, issued by CN=\(name)"])
+        expectError(failures.client, .peerCertificate, ["the peer's certificate (CN=hostb)", cause, "certificates of one CA"])
+        expectError(failures.server, .alert, ["'unknown CA' (48)", "our certificate (CN=hostb), issued by CN=\(name)"])
     }
 
     @Test func aServerRefusesAnotherCAToo() throws {
@@ -65,9 +65,9 @@ import Testing
         let context = try TLSContext(files: trusting)
         #expect(context.warnings.count == 1 && context.warnings[0].contains("was not issued by the CA"))
         let failures = try EnginePair(client: context, server: ours.context("hostb")).failures()
-        expectError(failures.server, .peerCertificate, ["CN=hosta was not issued by the CA in", "but by CN=Elsewhere CA"])
+        expectError(failures.server, .peerCertificate, ["(CN=hosta) was not issued by the CA in", "but by CN=Elsewhere CA"])
         // The client believed to be done and hears of it when it reads.
-        expectError(failures.client, .alert, ["'unknown CA' (48)", "our certificate CN=hosta"])
+        expectError(failures.client, .alert, ["'unknown CA' (48)", "our certificate (CN=hosta)"])
     }
 
     @Test func aSelfSignedCertificateIsNamed() throws {
@@ -79,8 +79,8 @@ import Testing
             certificate: try pki.write(builder.signed(by: key, issuer: nil).pem(), "lone.pem"),
             key: try pki.write(key.pem(), "lone.key"))
         let failures = try EnginePair(client: pki.context("hosta"), server: TLSContext(files: files)).failures()
-        expectError(failures.client, .peerCertificate, ["CN=lone is self-signed, not issued by the CA in \(pki.path("ca.pem"))"])
-        expectError(failures.server, .alert, ["our certificate CN=lone"])
+        expectError(failures.client, .peerCertificate, ["(CN=lone) is self-signed, not issued by the CA in \(pki.path("ca.pem"))"])
+        expectError(failures.server, .alert, ["our certificate (CN=lone)"])
     }
 
     @Test func aClientWithoutCertificateIsRefused() throws {

@@ -27,11 +27,11 @@ extension Certificate {
     /// Whether it may sign other certificates.
     public var isAuthority: Bool { X509_check_ca(x509) == 1 }
 
-    /// The extended usages that it names; empty if it names none.
-    public var usages: [ExtendedUsage] {
+    /// Which of these extended usages it allows; nil if it does not restrict them.
+    public var usages: [ExtendedUsage]? {
         let flags = X509_get_extended_key_usage(x509)
         // All ones is how OpenSSL says that the extension is absent.
-        guard flags != .max else { return [] }
+        guard flags != .max else { return nil }
         return ExtendedUsage.allCases.filter { flags & $0.flag != 0 }
     }
 

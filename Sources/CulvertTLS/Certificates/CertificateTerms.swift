@@ -1,3 +1,5 @@
+import Glibc
+
 /// What a new certificate says.
 public struct CertificateTerms: Sendable, Equatable {
     /// The subject's common name, 1 to 64 bytes (RFC 5280, ub-common-name).
@@ -11,11 +13,12 @@ public struct CertificateTerms: Sendable, Equatable {
     public var notAfter: Double
     public var usages = ExtendedUsage.allCases
 
-    /// Valid from an hour ago, so that a host whose clock is behind takes it, for `days` days from now.
-    public init(name: String, days: Int) {
+    /// Valid for `days` days.
+    /// - Parameter start: seconds since 1970; nil: now, or rather an hour ago, so that a host whose clock is behind takes it.
+    public init(name: String, days: Int, from start: Double? = nil) {
         self.name = name
-        notBefore = now() - 3600
-        notAfter = now() + Double(days) * 86_400
+        notBefore = start ?? now() - 3600
+        notAfter = (start ?? now()) + Double(days) * 86_400
     }
 }
 
@@ -24,18 +27,26 @@ public enum ExtendedUsage: String, Sendable, CaseIterable { case serverAuth, cli
 
 extension CertificateTerms {
     /// Throws unless every name is one that a certificate can carry and a relay can match.
-    func check() throws(TLSError) {
+    public func check() throws(TLSError) {
         guard (1 ... 64).contains(name.utf8.count) else {
             throw TLSError(.credentials, "'\(name)': a certificate's name has 1 to 64 bytes")
         }
         guard notBefore < notAfter else {
-            throw TLSError(.credentials, "'\(name)': a certificate cannot end before it begins; give it more days")
+            throw TLSError(.credentials, "'\(name)': a certificate cannot end before it begins; give it more days, or its CA")
         }
         for dns in dnsNames where !Self.isHostName(dns) {
             throw TLSError(
                 .credentials, "'\(dns)' is no DNS name: letters, digits, - and _ in labels of 1 to 63 between single dots; "
                     + "no wildcards, for relays match names exactly")
         }
+        for address in ipAddresses where !Self.isAddress(address) {
+            throw TLSError(.credentials, "'\(address)' is no IP address; write 192.0.2.1 or 2001:db8::1")
+        }
+    }
+
+    static func isAddress(_ text: String) -> Bool {
+        var bytes = in6_addr()
+        return inet_pton(AF_INET, text, &bytes) == 1 || inet_pton(AF_INET6, text, &bytes) == 1
     }
 
     static func isHostName(_ text: String) -> Bool {

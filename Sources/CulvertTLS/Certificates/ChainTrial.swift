@@ -3,7 +3,7 @@ import COpenSSL
 extension VerificationFailure {
     /// What a client and what a server would object to in `chain`, each thing once; empty if both accept it.
     static func all(in chain: [Certificate], authorities: [Certificate]) -> [VerificationFailure] {
-        let found = ["sslserver", "sslclient"].flatMap { all(in: chain, authorities: authorities, purpose: $0) }
+        let found = ["ssl_server", "ssl_client"].flatMap { all(in: chain, authorities: authorities, purpose: $0) }
         return found.enumerated().filter { index, failure in
             !found[..<index].contains { $0.kind == failure.kind && $0.depth == failure.depth }
         }.map(\.element)
@@ -22,8 +22,9 @@ extension VerificationFailure {
         }
         for authority in authorities { X509_STORE_add_cert(store, authority.x509) }
         for intermediate in chain.dropFirst() { OPENSSL_sk_push(untrusted, UnsafeRawPointer(intermediate.x509)) }
-        X509_STORE_CTX_init(trial, store, chain[0].x509, untrusted)
-        X509_STORE_CTX_set_default(trial, purpose)
+        let ready = X509_STORE_CTX_init(trial, store, chain[0].x509, untrusted) == 1
+            && X509_STORE_CTX_set_default(trial, purpose) == 1
+        precondition(ready, "OpenSSL cannot verify for \(purpose)")
 
         var failures: [VerificationFailure] = []
         withUnsafeMutablePointer(to: &failures) { failures in

@@ -31,8 +31,8 @@ struct VerificationFailure {
 
     /// A sentence about `holder` (as in "the peer's certificate"), without a full stop.
     func description(holder: String, caFile: String, authorities: [Certificate]) -> String {
-        let name = certificate.map { " \($0.subject)" } ?? ""
-        let what = depth == 0 ? "\(holder)\(name)" : "\(holder) leads to CA certificate\(name), which"
+        let name = certificate.map { " (\($0.subject))" } ?? ""
+        let what = depth == 0 ? "\(holder)\(name)" : "\(holder) leads to a CA certificate\(name) that"
         switch kind {
         case .wrongCA:
             return "\(what) \(wrongIssuer(caFile, authorities))"

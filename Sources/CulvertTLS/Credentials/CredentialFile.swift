@@ -97,15 +97,15 @@ extension CredentialFile {
                 }, asked)
         }
         if let key { return PrivateKey(owning: key) }
-        let cause = ErrorQueue.take()
+        ErrorQueue.clear()
         if asked {
             throw error("the key is encrypted and a daemon cannot ask for the passphrase; "
                 + "decrypt it with 'openssl pkey -in \(path) -out NEW' and mode 0600")
         }
-        if cause?.library == ERR_LIB_PEM, cause?.reason == PEM_R_NO_START_LINE {
+        guard String(decoding: bytes, as: UTF8.self).contains("PRIVATE KEY-----") else {
             throw error("holds no PEM private key; it needs a block that starts -----BEGIN PRIVATE KEY-----")
         }
-        throw error("malformed PEM (\(cause?.text ?? "no reason given")); restore the file or issue it anew")
+        throw error("malformed PEM: the private key in it cannot be decoded; restore the file or issue it anew")
     }
 
     private func reader() throws(TLSError) -> OpaquePointer {

@@ -14,16 +14,16 @@ struct PeerAlert {
     private func meaning(_ own: Certificate) -> String? {
         switch number {
         case SSL_AD_UNKNOWN_CA:
-            "our certificate \(own.subject), issued by \(own.issuer), is not of the CA in the peer's CA file; "
+            "our certificate (\(own.subject)), issued by \(own.issuer), is not of the CA in the peer's CA file; "
                 + "give both hosts certificates of one CA, and its certificate as CA file"
         case SSL_AD_CERTIFICATE_EXPIRED:
-            "our certificate \(own.subject) is valid until \(describeTime(own.notAfter)); "
+            "our certificate (\(own.subject)) is valid until \(describeTime(own.notAfter)); "
                 + "issue a new one, or check the peer's clock"
         case SSL_AD_BAD_CERTIFICATE, SSL_AD_CERTIFICATE_UNKNOWN, SSL_AD_CERTIFICATE_REVOKED:
-            "our certificate \(own.subject), valid from \(describeTime(own.notBefore)), is not acceptable to it; "
+            "our certificate (\(own.subject)), valid from \(describeTime(own.notBefore)), is not acceptable to it; "
                 + "the peer's log says why; check its clock and its CA file"
         case SSL_AD_UNSUPPORTED_CERTIFICATE:
-            "our certificate \(own.subject) is not meant for this; its extended key usage must hold serverAuth and "
+            "our certificate (\(own.subject)) is not meant for this; its extended key usage must hold serverAuth and "
                 + "clientAuth, as 'culvert certs issue' sets it"
         case TLS13_AD_CERTIFICATE_REQUIRED:
             "it wants a certificate and got none"
