@@ -23,7 +23,7 @@ final class CommandLineTool: Sendable {
     private let directory: TemporaryDirectory
 
     /// The test bundle and the executable are products of one build, side by side.
-    private static var executable: URL {
+    static var executable: URL {
         URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
             .appendingPathComponent("culvert")
     }
