@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+UNIT = $(PREFIX)/lib/systemd/system/culvert.service
 
 # With Swift's runtime inside, the program runs where no Swift is installed.
 RELEASE := swift build --configuration release --static-swift-stdlib
@@ -25,9 +26,9 @@ $(BINARY):
 
 install: $(BINARY) ## install it below PREFIX (/usr/local), staged in DESTDIR
 	install -D --strip --mode 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/culvert"
-	install -D --mode 644 packaging/culvert.service "$(DESTDIR)$(PREFIX)/lib/systemd/system/culvert.service"
-	sed -i 's|/usr/bin/culvert|$(PREFIX)/bin/culvert|' "$(DESTDIR)$(PREFIX)/lib/systemd/system/culvert.service"
-	install -D --mode 644 packaging/culvert.yaml "$(DESTDIR)$(PREFIX)/share/doc/culvert/culvert.yaml"
+	install -D --mode 644 packaging/systemd/culvert.service "$(DESTDIR)$(UNIT)"
+	sed -i 's|/usr/bin/culvert|$(PREFIX)/bin/culvert|' "$(DESTDIR)$(UNIT)"
+	install -D --mode 644 packaging/etc/culvert.yaml "$(DESTDIR)$(PREFIX)/share/doc/culvert/culvert.yaml"
 
 demo: ## watch a running guest move between two relays on this machine
 	packaging/dependencies.sh demo

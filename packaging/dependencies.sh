@@ -29,6 +29,8 @@ for_build() {
 for_demo() {
     for_build
     need qemu-system-x86 has qemu-system-x86_64
+    # Assembles the guest.
+    need binutils has as
 }
 
 for_test() {
