@@ -155,6 +155,8 @@ public final class Session {
             return
         case .waiting:
             remove(stream)
+            // Those behind it must not wait for it.
+            opens.release(stream.service, now: now) { release($0) }
         case .active, .resetting:
             if afterData, stream.send.unsent > 0 || stream.id == 0 {
                 stream.state = .resetting(reason)
