@@ -55,7 +55,8 @@ public final class SessionStream {
     /// Bytes written to it, and received on it, so far.
     public var bytesWritten: UInt64 { send.queue.end }
     public var bytesReceived: UInt64 { receive.received }
-    public var sendWindow: Int { Int(send.credit - send.sent) }
+    /// The peer may grant any number.
+    public var sendWindow: Int { Int(clamping: send.credit - send.sent) }
     public var receiveWindow: Int { Int(receive.credit - receive.received) }
     public var sendEnded: Bool { send.end != .open }
     public var receiveEnded: Bool { receive.isComplete }
