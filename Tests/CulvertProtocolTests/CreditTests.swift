@@ -103,6 +103,11 @@ import Testing
         #expect(!stream.isGone && peer.events().isEmpty)
     }
 
+    @Test func anAckOfAResetThatWasNotSentIsAViolation() throws {
+        let (peer, _) = try sender()
+        #expect(violation { try peer.hear(.ack(Ack(stream: 1, received: 0, credit: 0, reset: true))) } != nil)
+    }
+
     // MARK: What the peer sends
 
     @Test func repeatsAreDroppedAndTheirRestIsTaken() throws {

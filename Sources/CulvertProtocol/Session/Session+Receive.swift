@@ -171,6 +171,10 @@ extension Session {
             try checkWasOpened(ack.stream, "ACK")
             return
         }
+        // A stream that was reset here is in no table any more.
+        guard !ack.reset else {
+            throw ProtocolViolation("stream \(ack.stream): acknowledges a reset that was not sent")
+        }
         try stream.send.acknowledge(ack)
         count(stream)
         scheduler.add(stream)
