@@ -159,6 +159,13 @@ import Testing
         #expect(violation { try other.hear(.data(2, at: 0, [0], fin: true)) }?.description == "stream 2: ends at 1, before 3, which has arrived")
     }
 
+    @Test func repeatsOfTheEndAreToldOnce() throws {
+        let peer = try ScriptedPeer()
+        try peer.hearOpen(first: [0, 1], fin: true)
+        try peer.hear(.data(2, at: 0, [0, 1], fin: true), .data(2, at: 2, fin: true), .data(2, at: 1, [1]))
+        #expect(peer.events() == ["opened 2", "ended 2"])
+    }
+
     // MARK: What is acknowledged
 
     @Test func anOpenIsAnsweredWithCreditAtOnce() throws {

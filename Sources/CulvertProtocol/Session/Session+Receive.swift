@@ -60,7 +60,7 @@ extension Session {
             let taken = stream.receive.queue.isEmpty ? deliver(stream, pieces) : 0
             stream.receive.settle(pieces, taken: taken)
         }
-        if stream.receive.isComplete { events.append(.ended(stream)) }
+        if stream.receive.tellEnd() { events.append(.ended(stream)) }
         queueAck(stream)
         delivered(stream)
     }

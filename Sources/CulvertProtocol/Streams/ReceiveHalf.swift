@@ -15,6 +15,7 @@ struct ReceiveHalf: ~Copyable {
     /// What the last ACK said.
     private var acknowledged: UInt64 = 0
     private var endAcknowledged = false
+    private var endTold = false
 
     init(pool: ChunkPool, window: ReceiveWindow) {
         queue = ByteQueue(pool: pool)
@@ -64,6 +65,13 @@ struct ReceiveHalf: ~Copyable {
             skip -= gone
             queue.append(UnsafeRawBufferPointer(start: piece.iov_base! + gone, count: piece.iov_len - gone))
         }
+    }
+
+    /// True once: the local side is to be told that everything has arrived.
+    mutating func tellEnd() -> Bool {
+        guard isComplete, !endTold else { return false }
+        endTold = true
+        return true
     }
 
     /// Whether an ACK should go out without delay: enough has arrived, credit runs low, or the end is here.
