@@ -180,6 +180,9 @@ final class LiveSession: LoopTask {
         timer = nil
         guard !isOver else { return }
         guard isEstablished else { return end(.sessionLost, "\(peer.name) did not say HELLO in time") }
+        // A process that was stopped for a while finds its timers due and the peer's bytes waiting: those count first.
+        if let lane { receive(lane) }
+        guard !isOver else { return }
         session.advance(now: loop.now)
         attend()
     }
