@@ -55,12 +55,18 @@ extension Session {
     }
 
     private func settle(_ stream: SessionStream, _ pieces: UnsafeBufferPointer<iovec>, _ deliver: Delivery) {
+        // Reset by its owner while other bytes were on offer.
+        guard stream.state != .gone else { return }
         if !pieces.isEmpty {
             // Behind bytes that wait, new ones wait too.
             let taken = stream.receive.queue.isEmpty ? deliver(stream, pieces) : 0
+            guard stream.state != .gone else { return }
             stream.receive.settle(pieces, taken: taken)
         }
-        if stream.receive.tellEnd() { events.append(.ended(stream)) }
+        if stream.receive.tellEnd() {
+            stream.recount()
+            events.append(.ended(stream))
+        }
         queueAck(stream)
         delivered(stream)
     }
@@ -124,7 +130,7 @@ extension Session {
             throw ProtocolViolation("opens stream \(open.stream), the next one is \(nextPeerID)")
         }
         highestPeerID = open.stream
-        guard peerStreams < configuration.maximumStreams else {
+        guard ledger.peer < configuration.maximumStreams else {
             refuse(open, "this relay lets a peer have \(configuration.maximumStreams) streams open at once")
             return
         }
@@ -134,10 +140,9 @@ extension Session {
         }
         let stream = SessionStream(
             id: open.stream, service: open.service, priority: open.priority, outgoing: false, state: .active,
-            send: SendHalf(pool: pool, credit: open.credit), receive: ReceiveHalf(pool: pool, window: initialWindow()))
-        count(stream)
+            send: SendHalf(pool: pool, credit: open.credit),
+            receive: ReceiveHalf(pool: pool, window: initialWindow()), ledger: ledger)
         table[stream.id] = stream
-        peerStreams += 1
         events.append(.opened(stream))
         let fin = header.flags.contains(.fin)
         let fresh = try stream.receive.accept(stream: stream.id, offset: 0, payload: first, fin: fin)
@@ -176,7 +181,7 @@ extension Session {
             throw ProtocolViolation("stream \(ack.stream): acknowledges a reset that was not sent")
         }
         try stream.send.acknowledge(ack)
-        count(stream)
+        stream.recount()
         scheduler.add(stream)
         spaceMayHaveGrown(stream)
         closeIfOver(stream)

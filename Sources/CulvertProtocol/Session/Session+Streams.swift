@@ -1,22 +1,9 @@
 /// What happens to a stream inside its session: counting, scheduling, its end.
 extension Session {
-    /// Brings the budget's count of `stream` up to date.
-    func count(_ stream: SessionStream) {
-        let now = max(0, stream.send.queue.allocated - Chunk.size)
-            + stream.receive.window.size - ReceiveWindow.guaranteed
-        budget.adjust(by: now - stream.counted)
-        stream.counted = now
-    }
-
-    func uncount(_ stream: SessionStream) {
-        budget.adjust(by: -stream.counted)
-        stream.counted = 0
-    }
-
     func initialWindow() -> ReceiveWindow {
         var window = ReceiveWindow(now: now)
         let extra = min(ReceiveWindow.initial, configuration.streamWindow) - window.size
-        if budget.hasRoom(for: extra) { window.grow(by: extra) }
+        if ledger.budget.hasRoom(for: extra) { window.grow(by: extra) }
         return window
     }
 
@@ -39,9 +26,9 @@ extension Session {
         let growth = stream.receive.window.growth(
             delivered: stream.receive.queue.start, now: now, roundTrip: leastRoundTrip,
             maximum: configuration.streamWindow)
-        if growth > 0, budget.hasRoom(for: growth) {
+        if growth > 0, ledger.budget.hasRoom(for: growth) {
             stream.receive.window.grow(by: growth)
-            count(stream)
+            stream.recount()
         }
         queueAck(stream)
         closeIfOver(stream)
@@ -86,13 +73,12 @@ extension Session {
         remove(stream)
     }
 
-    /// The session's last act on a stream. What was received stays readable.
+    /// The session's last act on a stream. What was received stays readable, and counted.
     func remove(_ stream: SessionStream) {
         guard stream.state != .gone else { return }
         stream.state = .gone
         stream.send.discard()
-        uncount(stream)
+        stream.recount()
         if stream.id != 0 { table[stream.id] = nil }
-        if stream.outgoing { ownStreams -= 1 } else { peerStreams -= 1 }
     }
 }

@@ -19,7 +19,7 @@ public final class Session {
     public internal(set) var isDraining = false
 
     let pool: ChunkPool
-    let budget: MemoryBudget
+    let ledger: StreamLedger
     var encoder = FrameEncoder()
     var decoder = FrameDecoder()
     var events = Fifo<SessionEvent>()
@@ -28,9 +28,6 @@ public final class Session {
     var table: [UInt64: SessionStream] = [:]
     var opens = OpenQueue()
     var scheduler = Scheduler()
-    /// Streams opened by each side and not yet over; ours include those that wait to be opened.
-    var ownStreams = 0
-    var peerStreams = 0
     var nextID: UInt64
     var highestPeerID: UInt64 = 0
 
@@ -61,7 +58,7 @@ public final class Session {
     ) {
         self.configuration = configuration
         self.pool = pool
-        self.budget = budget
+        ledger = StreamLedger(budget: budget)
         self.now = now
         lastReceived = now
         nextPing = now
@@ -75,10 +72,6 @@ public final class Session {
         }
     }
 
-    deinit {
-        for stream in table.values { uncount(stream) }
-    }
-
     public var hasEvents: Bool { !events.isEmpty }
 
     public func nextEvent() -> SessionEvent? { events.popFirst() }
@@ -86,8 +79,8 @@ public final class Session {
     /// Streams that exist, in no order; those that wait for their OPEN are not among them.
     public var streams: [SessionStream] { Array(table.values) }
 
-    /// Streams of both sides that are not over.
-    public var streamCount: Int { ownStreams + peerStreams }
+    /// Streams of both sides that are not over: they send or receive, or have bytes to deliver.
+    public var streamCount: Int { ledger.own + ledger.peer }
 
     // MARK: Streams
 
@@ -100,15 +93,13 @@ public final class Session {
             id: 0, service: service, priority: priority, outgoing: true,
             state: .waiting(deadline: now + configuration.openWait),
             send: SendHalf(pool: pool, credit: peer.initialCredit),
-            receive: ReceiveHalf(pool: pool, window: initialWindow()))
-        count(stream)
-        ownStreams += 1
+            receive: ReceiveHalf(pool: pool, window: initialWindow()), ledger: ledger)
         opens.add(stream)
         return stream
     }
 
     /// Whether the peer's limit lets this side open one more stream.
-    public var canOpen: Bool { peer.map { ownStreams < Int($0.maximumStreams) && !isDraining } ?? false }
+    public var canOpen: Bool { peer.map { ledger.own < Int($0.maximumStreams) && !isDraining } ?? false }
 
     /// How many bytes `write` would take now. If 0, `SessionEvent.writable` tells when to ask again.
     public func space(_ stream: SessionStream) -> Int {
@@ -117,7 +108,7 @@ public final class Session {
             SessionConfiguration.readAhead - stream.send.unsent,
             configuration.streamWindow - stream.send.queue.count)
         let inHand = stream.send.queue.allocated == 0 ? Chunk.capacity : stream.send.queue.slack
-        if space > inHand, !budget.hasRoom(for: space - inHand + Chunk.size) {
+        if space > inHand, !ledger.budget.hasRoom(for: space - inHand + Chunk.size) {
             space = inHand
             if space == 0 { starve(stream) }
         }
@@ -133,7 +124,7 @@ public final class Session {
     ) -> Result {
         self.now = now
         let result = stream.send.queue.write(upTo: limit, fill)
-        count(stream)
+        stream.recount()
         becameSendable(stream)
         return result
     }
@@ -146,13 +137,14 @@ public final class Session {
         becameSendable(stream)
     }
 
-    /// Ends the stream in both directions.
+    /// Ends the stream in both directions. What it received and was not consumed is dropped.
     /// - Parameter afterData: what was written before is still sent, as far as the peer's credit goes.
     public func reset(_ stream: SessionStream, _ reason: ResetReason, afterData: Bool = false, now: UInt64) {
         self.now = now
+        stream.receive.discard()
         switch stream.state {
         case .gone:
-            return
+            stream.recount()
         case .waiting:
             remove(stream)
             // Those behind it must not wait for it.
@@ -181,6 +173,7 @@ public final class Session {
     public func consume(_ stream: SessionStream, _ count: Int, now: UInt64) {
         self.now = now
         stream.receive.queue.release(upTo: stream.receive.queue.start + UInt64(count))
+        stream.recount()
         delivered(stream)
     }
 

@@ -30,6 +30,12 @@ struct ReceiveHalf: ~Copyable {
     /// The peer has been told that the end has arrived.
     var isClosed: Bool { endAcknowledged }
 
+    /// Memory it holds, or may come to hold by the credit that was granted.
+    var claim: Int { isComplete ? min(window.size, queue.allocated) : window.size }
+
+    /// Lets go of what has arrived and not been taken.
+    mutating func discard() { queue.release(upTo: queue.end) }
+
     /// - Returns: the bytes of `payload` that are new. They must be settled before the next call.
     mutating func accept(
         stream: UInt64, offset: UInt64, payload: UnsafeRawBufferPointer, fin: Bool

@@ -23,8 +23,9 @@ public final class SessionStream {
     var state: State
     var send: SendHalf
     var receive: ReceiveHalf
-    /// What the memory budget counts for it.
-    var counted = 0
+    private let ledger: StreamLedger
+    /// What the ledger's budget counts for it; nil once it is written off.
+    private var counted: Int? = 0
     /// A wish for `SessionEvent.writable`.
     var wantsSpace = false
     /// Waits for room in the memory budget.
@@ -35,7 +36,7 @@ public final class SessionStream {
 
     init(
         id: UInt64, service: String, priority: Priority, outgoing: Bool, state: State, send: consuming SendHalf,
-        receive: consuming ReceiveHalf
+        receive: consuming ReceiveHalf, ledger: StreamLedger
     ) {
         self.id = id
         self.service = service
@@ -44,7 +45,12 @@ public final class SessionStream {
         self.state = state
         self.send = send
         self.receive = receive
+        self.ledger = ledger
+        if outgoing { ledger.own += 1 } else { ledger.peer += 1 }
+        recount()
     }
+
+    deinit { writeOff() }
 
     /// Bytes received that were not consumed yet.
     public var undelivered: Int { receive.queue.count }
@@ -62,6 +68,22 @@ public final class SessionStream {
     public var receiveEnded: Bool { receive.isComplete }
     /// The session knows it no more: nothing written to it would go anywhere.
     public var isGone: Bool { state == .gone }
+
+    /// Brings the ledger up to date after memory or window have changed.
+    func recount() {
+        guard let counted else { return }
+        if state == .gone && receive.queue.isEmpty { return writeOff() }
+        let now = max(0, send.queue.allocated - Chunk.size) + max(0, receive.claim - ReceiveWindow.guaranteed)
+        ledger.budget.adjust(by: now - counted)
+        self.counted = now
+    }
+
+    private func writeOff() {
+        guard let counted else { return }
+        ledger.budget.adjust(by: -counted)
+        self.counted = nil
+        if outgoing { ledger.own -= 1 } else { ledger.peer -= 1 }
+    }
 
     /// Whether the scheduler could get a frame out of it now.
     var hasFrame: Bool {

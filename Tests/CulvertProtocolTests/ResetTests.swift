@@ -1,0 +1,172 @@
+import Testing
+
+@testable import CulvertProtocol
+
+/// Resets: at once or behind the data, from either side, at any moment.
+@Suite struct ResetTests {
+    private let broken = ResetReason(.localClosed, errno: 104, "the target closed the connection")
+
+    private func resets(_ frames: [Frame]) -> [Frame] {
+        frames.filter { if case .reset = $0 { true } else { false } }
+    }
+
+    private func acks(_ frames: [Frame]) -> [Frame] {
+        frames.filter { if case .ack = $0 { true } else { false } }
+    }
+
+    // MARK: This side resets
+
+    @Test(arguments: bothRoles)
+    func aResetDropsWhatIsUnsentAndSaysHowFarItGot(role: SessionConfiguration.Role) throws {
+        let peer = try ScriptedPeer(role, initialCredit: 2)
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        peer.session.reset(stream, broken, now: peer.now)
+        #expect(stream.isGone)
+        #expect(peer.said() == [.reset(Reset(stream: peer.ownID(0), finalOffset: 2, reason: broken))])
+        #expect(peer.session.streamCount == 0 && peer.budget.used == 0 && peer.pool.inUse == 0)
+    }
+
+    @Test func aResetAfterDataFollowsTheLastByte() throws {
+        let peer = try ScriptedPeer(initialCredit: 2)
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        #expect(peer.said().isEmpty)
+        try peer.hear(.ack(Ack(stream: 1, received: 2, credit: 9)))
+        #expect(peer.said() == [.data(1, at: 2, [3]), .reset(Reset(stream: 1, finalOffset: 3, reason: broken))])
+        #expect(stream.isGone)
+    }
+
+    @Test func aResetAfterDataCanStillBecomeImmediate() throws {
+        let peer = try ScriptedPeer(initialCredit: 2)
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        peer.session.reset(stream, ResetReason(.shutdown, ""), now: peer.now)
+        #expect(peer.said() == [.reset(Reset(stream: 1, finalOffset: 2, reason: ResetReason(.shutdown, "")))])
+    }
+
+    @Test func aResetAfterDataWithoutUnsentDataIsImmediate() throws {
+        let peer = try ScriptedPeer()
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        #expect(stream.isGone)
+        #expect(peer.said() == [.reset(Reset(stream: 1, finalOffset: 3, reason: broken))])
+    }
+
+    @Test func aResetWhileBytesAreOnOfferDropsThem() throws {
+        let peer = try ScriptedPeer()
+        peer.onDelivery = { [unowned peer] in peer.session.reset($0, self.broken, now: peer.now) }
+        try peer.hear(.open(Open(stream: 2, credit: 9, priority: .auto, service: "s"), first: [1]), .data(2, at: 1, [2], fin: true))
+        #expect(peer.said() == [.reset(Reset(stream: 2, finalOffset: 0, reason: broken))])
+        #expect(peer.pool.inUse == 0 && peer.session.streamCount == 0 && peer.budget.used == 0)
+    }
+
+    @Test func framesForAStreamThatIsOverAreDropped() throws {
+        let peer = try ScriptedPeer()
+        let stream = peer.open()
+        _ = peer.said()
+        peer.session.reset(stream, broken, now: peer.now)
+        _ = peer.said()
+        try peer.hear(.data(1, at: 77, [1, 2], fin: true), .ack(Ack(stream: 1, received: 99, credit: 0, fin: true)), .ack(Ack(stream: 1, received: 0, credit: 0, reset: true)))
+        #expect(peer.said().isEmpty && peer.events().isEmpty && peer.taken.isEmpty)
+    }
+
+    // MARK: The peer resets
+
+    @Test(arguments: bothRoles)
+    func aResetIsAcknowledgedAndItsTailStaysReadable(role: SessionConfiguration.Role) throws {
+        let peer = try ScriptedPeer(role)
+        peer.take = { _ in 0 }
+        let stream = try peer.hearOpen(first: [1, 2, 3])
+        _ = peer.said()
+        try peer.hear(.reset(Reset(stream: stream.id, finalOffset: 3, reason: broken)))
+        #expect(peer.events() == ["opened \(stream.id)", "reset \(stream.id) local-closed"])
+        #expect(peer.said() == [.ack(Ack(stream: stream.id, received: 0, credit: 0, reset: true))])
+        #expect(stream.isGone && stream.undelivered == 3)
+        peer.session.consume(stream, 3, now: peer.now)
+        #expect(peer.pool.inUse == 0)
+    }
+
+    @Test func aRepeatedResetIsAcknowledgedAgain() throws {
+        let peer = try ScriptedPeer()
+        try peer.hearOpen()
+        let reset = Frame.reset(Reset(stream: 2, finalOffset: 0, reason: broken))
+        try peer.hear(reset, reset)
+        #expect(acks(peer.said()).count == 2)
+        #expect(peer.events() == ["opened 2", "reset 2 local-closed"])
+    }
+
+    @Test func resetsThatCrossAreBothAcknowledged() throws {
+        let peer = try ScriptedPeer()
+        let stream = peer.open()
+        _ = peer.said()
+        peer.session.reset(stream, broken, now: peer.now)
+        try peer.hear(.reset(Reset(stream: 1, finalOffset: 0, reason: ResetReason(.connectFailed, errno: 111, "refused"))))
+        let frames = peer.said()
+        #expect(acks(frames) == [.ack(Ack(stream: 1, received: 0, credit: 0, reset: true))])
+        #expect(resets(frames) == [.reset(Reset(stream: 1, finalOffset: 1, reason: broken))])
+    }
+
+    @Test func aResetOfAStreamThatWasNeverOpenedIsAViolation() throws {
+        for id: UInt64 in [0, 1, 2, 3, .max] {
+            let peer = try ScriptedPeer()
+            #expect(violation { try peer.hear(.reset(Reset(stream: id, finalOffset: 0, reason: self.broken))) } != nil)
+        }
+    }
+
+    // MARK: What tails cost
+
+    /// Otherwise a peer could open, send and reset without end, and have each tail kept.
+    @Test func tailsCountUntilTheyAreTaken() throws {
+        let peer = try ScriptedPeer(maximumStreams: 2)
+        peer.take = { _ in 0 }
+        var streams: [SessionStream] = []
+        for n: UInt64 in 0...1 {
+            streams.append(try peer.hearOpen(n, first: [1]))
+            for part: UInt64 in 0..<4 {
+                try peer.hear(.data(peer.peerID(n), at: 1 + part << 16, [UInt8](repeating: 0, count: 64 << 10)))
+            }
+            try peer.hear(.reset(Reset(stream: peer.peerID(n), finalOffset: 1 + 256 << 10, reason: broken)))
+        }
+        _ = peer.said()
+        #expect(peer.session.streamCount == 2)
+        #expect(peer.budget.used >= 2 * 192 << 10)
+        try peer.hear(.open(Open(stream: 6, credit: 0, priority: .auto, service: "s")))
+        #expect(resets(peer.said()).count == 1)
+
+        peer.session.consume(streams[0], streams[0].undelivered, now: peer.now)
+        #expect(peer.session.streamCount == 1)
+        peer.session.reset(streams[1], broken, now: peer.now)
+        #expect(streams[1].undelivered == 0)
+        #expect(peer.session.streamCount == 0 && peer.budget.used == 0 && peer.pool.inUse == 0)
+        try peer.hear(.open(Open(stream: 8, credit: 0, priority: .auto, service: "s")))
+        #expect(resets(peer.said()).isEmpty)
+    }
+
+    @Test func aTailThatIsDroppedCountsNoLonger() throws {
+        let peer = try ScriptedPeer()
+        peer.take = { _ in 0 }
+        var stream: SessionStream? = try peer.hearOpen(first: [UInt8](repeating: 0, count: 1000))
+        try peer.hear(.reset(Reset(stream: 2, finalOffset: 1000, reason: broken)))
+        _ = peer.takeEvents()
+        peer.pass(SessionConfiguration.ackDelay)
+        _ = peer.said()
+        #expect(stream?.undelivered == 1000 && peer.session.streamCount == 1)
+        stream = nil
+        #expect(peer.session.streamCount == 0 && peer.budget.used == 0 && peer.pool.inUse == 0)
+    }
+
+    @Test func aSessionThatEndsLeavesNothingInTheBudget() throws {
+        var peer: ScriptedPeer? = try ScriptedPeer()
+        let budget = try #require(peer).budget, pool = try #require(peer).pool
+        _ = peer?.open("silent", first: [])
+        _ = peer?.open("spoken", first: [UInt8](repeating: 0, count: 200_000))
+        try peer?.hearOpen(first: [1])
+        #expect(budget.used > 0)
+        peer = nil
+        #expect(budget.used == 0 && pool.inUse == 0)
+    }
+}
