@@ -56,6 +56,45 @@ import Testing
         #expect(peer.said() == [.reset(Reset(stream: 1, finalOffset: 3, reason: broken))])
     }
 
+    @Test func nothingCanBeWrittenBehindAReset() throws {
+        let peer = try ScriptedPeer(initialCredit: 2)
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        #expect(peer.session.space(stream) == 0)
+    }
+
+    /// A peer whose program writes before it reads would never take the data in front of the reset if its own were left
+    /// to fill its window.
+    @Test func whatArrivesBeforeADelayedResetIsDroppedAndAcknowledged() throws {
+        let peer = try ScriptedPeer(streamWindow: 64 << 10, initialCredit: 2)
+        peer.take = { _ in 0 }
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        let window = [UInt8](repeating: 0, count: 64 << 10)
+        try peer.hear(.data(1, at: 0, window))
+        #expect(stream.undelivered == window.count)
+        _ = peer.said()
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        #expect(stream.undelivered == 0)
+        #expect(peer.said() == [.ack(Ack(stream: 1, received: 64 << 10, credit: 128 << 10))])
+        try peer.hear(.data(1, at: 64 << 10, window, fin: true))
+        #expect(peer.pool.inUse == Chunk.size)
+        #expect(peer.said() == [.ack(Ack(stream: 1, received: 128 << 10, credit: 128 << 10, fin: true))])
+        #expect(peer.taken[1] == [])
+    }
+
+    @Test func nothingIsHeardOfAStreamAfterItsReset() throws {
+        let peer = try ScriptedPeer(initialCredit: 2)
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        try peer.hear(.data(1, at: 0, [4], fin: true))
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        try peer.hear(.reset(Reset(stream: 1, finalOffset: 1, reason: broken)))
+        #expect(peer.events() == [])
+        #expect(stream.isGone)
+    }
+
     @Test func aResetWhileBytesAreOnOfferDropsThem() throws {
         let peer = try ScriptedPeer()
         peer.onDelivery = { [unowned peer] in peer.session.reset($0, self.broken, now: peer.now) }

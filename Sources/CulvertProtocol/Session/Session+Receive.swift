@@ -58,8 +58,7 @@ extension Session {
         // Reset by its owner while other bytes were on offer.
         guard stream.state != .gone else { return }
         if !pieces.isEmpty {
-            // Behind bytes that wait, new ones wait too.
-            let taken = stream.receive.queue.isEmpty ? deliver(stream, pieces) : 0
+            let taken = offer(stream, pieces, deliver)
             guard stream.state != .gone else { return }
             stream.receive.settle(pieces, taken: taken)
         }
@@ -69,6 +68,12 @@ extension Session {
         }
         queueAck(stream)
         delivered(stream)
+    }
+
+    private func offer(_ stream: SessionStream, _ pieces: UnsafeBufferPointer<iovec>, _ deliver: Delivery) -> Int {
+        // Behind bytes that wait, new ones wait too.
+        let taken = stream.isAbandoned || !stream.receive.queue.isEmpty ? 0 : deliver(stream, pieces)
+        return stream.isAbandoned ? pieces.reduce(0) { $0 + $1.iov_len } : taken
     }
 
     /// The stream that a DATA frame belongs to. Nil: it is over already, and what still arrives for it is dropped.

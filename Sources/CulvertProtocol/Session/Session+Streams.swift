@@ -22,7 +22,7 @@ extension Session {
 
     /// The local side took bytes: credit may grow, and the window with it.
     func delivered(_ stream: SessionStream) {
-        guard stream.state == .active else { return }
+        guard stream.isLive else { return }
         let growth = stream.receive.window.growth(
             delivered: stream.receive.queue.start, now: now, roundTrip: leastRoundTrip,
             maximum: configuration.streamWindow)
@@ -35,7 +35,7 @@ extension Session {
     }
 
     func queueAck(_ stream: SessionStream) {
-        guard stream.state == .active, stream.id != 0, !stream.ackQueued else { return }
+        guard stream.isLive, stream.id != 0, !stream.ackQueued else { return }
         if stream.receive.ackIsUrgent {
             stream.ackQueued = true
             acks.append(stream)

@@ -29,7 +29,7 @@ extension Session {
         delayedAcksDeadline = nil
         while let stream = delayedAcks.popFirst() {
             stream.ackDelayed = false
-            guard stream.state == .active, !stream.ackQueued, stream.receive.ackIsDue else { continue }
+            guard stream.isLive, !stream.ackQueued, stream.receive.ackIsDue else { continue }
             stream.ackQueued = true
             acks.append(stream)
         }

@@ -41,7 +41,7 @@ extension Session {
         if let ack = resetAcks.popFirst() { return encoder.ack(ack) }
         while let stream = acks.popFirst() {
             stream.ackQueued = false
-            guard stream.state == .active else { continue }
+            guard stream.isLive else { continue }
             let frame = encoder.ack(stream.receive.acknowledge(stream: stream.id))
             closeIfOver(stream)
             return frame

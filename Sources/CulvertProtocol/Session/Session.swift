@@ -74,7 +74,12 @@ public final class Session {
 
     public var hasEvents: Bool { !events.isEmpty }
 
-    public func nextEvent() -> SessionEvent? { events.popFirst() }
+    public func nextEvent() -> SessionEvent? {
+        while let event = events.popFirst() {
+            if !(event.stream?.isAbandoned ?? false) { return event }
+        }
+        return nil
+    }
 
     /// Streams that exist, in no order; those that wait for their OPEN are not among them.
     public var streams: [SessionStream] { Array(table.values) }
@@ -103,7 +108,7 @@ public final class Session {
 
     /// How many bytes `write` would take now. If 0, `SessionEvent.writable` tells when to ask again.
     public func space(_ stream: SessionStream) -> Int {
-        guard stream.state != .gone, stream.send.end == .open else { return 0 }
+        guard stream.state != .gone, !stream.isAbandoned, stream.send.end == .open else { return 0 }
         var space = min(
             SessionConfiguration.readAhead - stream.send.unsent,
             configuration.streamWindow - stream.send.queue.count)
@@ -132,15 +137,18 @@ public final class Session {
     /// No more bytes will be written; the peer learns it after the last one.
     public func finish(_ stream: SessionStream, now: UInt64) {
         self.now = now
-        guard stream.state != .gone else { return }
+        guard stream.state != .gone, !stream.isAbandoned else { return }
         stream.send.finish()
         becameSendable(stream)
     }
 
-    /// Ends the stream in both directions. What it received and was not consumed is dropped.
-    /// - Parameter afterData: what was written before is still sent, as far as the peer's credit goes.
+    /// Ends the stream in both directions; its owner hears no more of it. What it received and was not consumed, and what
+    /// still arrives, is dropped.
+    /// - Parameter afterData: what was written before is sent first, as fast as the peer takes it. A second call without
+    ///   it cuts that short. A stream whose turn to be opened has not come is dropped with what was written.
     public func reset(_ stream: SessionStream, _ reason: ResetReason, afterData: Bool = false, now: UInt64) {
         self.now = now
+        stream.isAbandoned = true
         stream.receive.discard()
         switch stream.state {
         case .gone:
@@ -153,6 +161,7 @@ public final class Session {
             if afterData, stream.send.unsent > 0 || stream.id == 0 {
                 stream.state = .resetting(reason)
                 becameSendable(stream)
+                delivered(stream)
             } else if stream.id == 0 {
                 // The peer never heard of it.
                 remove(stream)

@@ -57,6 +57,15 @@ public enum SessionEvent {
     case goaway(Goaway)
     /// Nothing has arrived for the keepalive time.
     case silent
+
+    var stream: SessionStream? {
+        switch self {
+        case .opened(let stream), .writable(let stream), .ended(let stream), .reset(let stream, _), .closed(let stream):
+            stream
+        case .established, .goaway, .silent:
+            nil
+        }
+    }
 }
 
 /// Takes frames on their way to the peer.

@@ -21,6 +21,8 @@ public final class SessionStream {
     public var context: AnyObject?
 
     var state: State
+    /// Its owner has reset it and hears no more of it.
+    var isAbandoned = false
     var send: SendHalf
     var receive: ReceiveHalf
     private let ledger: StreamLedger
@@ -91,6 +93,14 @@ public final class SessionStream {
         case .waiting, .gone: false
         case .active: id == 0 || send.sendable > 0 || send.endIsDue
         case .resetting: id == 0 || send.sendable > 0 || send.unsent == 0
+        }
+    }
+
+    /// The peer may know it: it is neither waiting for its turn to be opened nor over.
+    var isLive: Bool {
+        switch state {
+        case .active, .resetting: true
+        case .waiting, .gone: false
         }
     }
 
