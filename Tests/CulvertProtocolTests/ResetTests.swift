@@ -156,6 +156,14 @@ import Testing
         }
     }
 
+    /// On one lane everything before a RESET arrives before it, so any other final offset hides a loss.
+    @Test(arguments: [0, 2, 4, UInt64(Int64.max), .max])
+    func aFinalOffsetOtherThanWhatHasArrivedIsAViolation(offset: UInt64) throws {
+        let peer = try ScriptedPeer()
+        try peer.hearOpen(first: [1, 2, 3])
+        #expect(violation { try peer.hear(.reset(Reset(stream: 2, finalOffset: offset, reason: self.broken))) } != nil)
+    }
+
     // MARK: What tails cost
 
     /// Otherwise a peer could open, send and reset without end, and have each tail kept.
