@@ -205,9 +205,10 @@ extension Session {
         events.append(.reset(stream, reset.reason))
     }
 
-    /// Answers that each cost the peer one frame and us memory until the lane takes them.
+    /// Resets and their acknowledgements that the lane has not taken: up to two for each stream that either side may have
+    /// open are in order, more are a peer that asks for answers and does not read them.
     private func checkFlood() throws(ProtocolViolation) {
-        let limit = 2 * configuration.maximumStreams + 1024
+        let limit = 2 * (configuration.maximumStreams + ownLimit) + 1024
         guard resets.count + resetAcks.count <= limit else {
             throw ProtocolViolation("more than \(limit) resets that it does not read the answers to")
         }

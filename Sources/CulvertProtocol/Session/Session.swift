@@ -104,7 +104,10 @@ public final class Session {
     }
 
     /// Whether the peer's limit lets this side open one more stream.
-    public var canOpen: Bool { peer.map { ledger.own < Int($0.maximumStreams) && !isDraining } ?? false }
+    public var canOpen: Bool { ledger.own < ownLimit && !isDraining }
+
+    /// What the peer allows, within reason: its number is also what it may be owed answers for.
+    var ownLimit: Int { min(peer.map { Int($0.maximumStreams) } ?? 0, 1 << 16) }
 
     /// How many bytes `write` would take now. If 0, `SessionEvent.writable` tells when to ask again.
     public func space(_ stream: SessionStream) -> Int {

@@ -1,0 +1,154 @@
+import Testing
+
+@testable import CulvertProtocol
+
+/// What a peer can make this side keep has a limit, and staying within it is never punished.
+@Suite struct LimitTests {
+    private func opening(_ id: UInt64) -> Frame { .open(Open(stream: id, credit: 0, priority: .auto, service: "s")) }
+
+    @Test(arguments: bothRoles)
+    func streamsBeyondTheLimitAreRefused(role: SessionConfiguration.Role) throws {
+        let peer = try ScriptedPeer(role, maximumStreams: 2)
+        for n: UInt64 in 0..<3 { try peer.hear(opening(peer.peerID(n))) }
+        #expect(peer.events() == ["opened \(peer.peerID(0))", "opened \(peer.peerID(1))"])
+        let refused = peer.said().compactMap { frame -> Reset? in
+            if case .reset(let reset) = frame { reset } else { nil }
+        }
+        #expect(refused.map(\.stream) == [peer.peerID(2)] && refused[0].reason.code == .refused)
+        #expect(refused[0].finalOffset == 0)
+    }
+
+    @Test func aStreamThatIsOverMakesRoom() throws {
+        let peer = try ScriptedPeer(maximumStreams: 1)
+        let stream = try peer.hearOpen(first: [1], fin: true)
+        peer.session.finish(stream, now: peer.now)
+        _ = peer.said()
+        try peer.hear(.ack(Ack(stream: 2, received: 0, credit: 0, fin: true)))
+        #expect(peer.events() == ["opened 2", "ended 2", "closed 2"])
+        try peer.hearOpen(1)
+        #expect(peer.events() == ["opened 4"])
+    }
+
+    @Test func aRefusedStreamDoesNotDisturbTheNext() throws {
+        let peer = try ScriptedPeer(maximumStreams: 1)
+        let stream = try peer.hearOpen()
+        try peer.hear(opening(4), .data(4, at: 0, [1, 2], fin: true))
+        try peer.hear(.ack(Ack(stream: 4, received: 0, credit: 0, reset: true)))
+        peer.session.reset(stream, ResetReason(.shutdown, ""), now: peer.now)
+        try peer.hearOpen(2)
+        #expect(peer.session.streamCount == 1)
+    }
+
+    @Test(arguments: bothRoles)
+    func ownStreamsStayWithinThePeersLimit(role: SessionConfiguration.Role) throws {
+        let peer = try ScriptedPeer(role, peerMaximumStreams: 2)
+        #expect(peer.session.canOpen)
+        let first = peer.open(), second = peer.open("silent", first: [])
+        #expect(!peer.session.canOpen)
+        peer.session.reset(second, ResetReason(.localClosed, ""), now: peer.now)
+        #expect(peer.session.canOpen)
+        _ = peer.open()
+        _ = peer.said()
+        #expect(!peer.session.canOpen)
+        peer.session.reset(first, ResetReason(.localClosed, ""), now: peer.now)
+        #expect(peer.session.canOpen)
+    }
+
+    @Test func aPeerThatAllowsNoneGetsNone() throws {
+        #expect(try !ScriptedPeer(peerMaximumStreams: 0).session.canOpen)
+        #expect(try ScriptedPeer(peerMaximumStreams: .max).session.canOpen)
+    }
+
+    @Test(arguments: bothRoles)
+    func idsGoUpByTwoWithoutGaps(role: SessionConfiguration.Role) throws {
+        for wrong in [0, 1, 2, 3, 4, 5, 6, 7, UInt64.max] {
+            let peer = try ScriptedPeer(role)
+            try peer.hearOpen(0)
+            let fault = violation { try peer.hear(opening(wrong)) }
+            #expect((fault == nil) == (wrong == peer.peerID(1)), "\(wrong)")
+        }
+    }
+
+    @Test func framesOfStreamsThatWereNeverOpenedAreViolations() throws {
+        for id in [0, 1, 2, 3, 4, UInt64.max - 1, .max] {
+            for frame in [Frame.data(id, at: 0, [1]), .data(id, at: 0), .ack(Ack(stream: id, received: 0, credit: 0))] {
+                let peer = try ScriptedPeer()
+                #expect(violation { try peer.hear(frame) } != nil, "\(frame)")
+            }
+        }
+    }
+
+    // MARK: Floods
+
+    @Test func repeatedResetsThatNobodyReadsTheAnswersToEnd() throws {
+        let peer = try ScriptedPeer(maximumStreams: 10)
+        try peer.hearOpen()
+        let reset = Frame.reset(Reset(stream: 2, finalOffset: 0, reason: ResetReason(.localClosed, ""))).bytes
+        let fault = violation {
+            for _ in 0..<100_000 { try peer.hear(bytes: reset) }
+        }
+        #expect(fault != nil)
+        #expect(peer.said().count < 2000)
+    }
+
+    @Test func refusedOpensThatNobodyReadsTheAnswersToEnd() throws {
+        let peer = try ScriptedPeer(maximumStreams: 0)
+        let fault = violation {
+            for n: UInt64 in 0..<100_000 { try peer.hear(opening(peer.peerID(n))) }
+        }
+        #expect(fault != nil)
+        #expect(peer.said().count < 2000)
+    }
+
+    @Test func opensThatTheOwnerResetsCountToo() throws {
+        let peer = try ScriptedPeer(maximumStreams: 10)
+        let fault = violation {
+            for n: UInt64 in 0..<100_000 {
+                try peer.hear(opening(peer.peerID(n)))
+                for case .opened(let stream) in peer.takeEvents() {
+                    peer.session.reset(stream, ResetReason(.unknownService, ""), now: peer.now)
+                }
+            }
+        }
+        #expect(fault != nil)
+        #expect(peer.said().count < 4000)
+    }
+
+    /// A peer is not to blame for what this side resets of its own accord, nor for answering it.
+    @Test func resettingManyOwnStreamsIsNoFlood() throws {
+        let peer = try ScriptedPeer(maximumStreams: 1, peerMaximumStreams: 10_000)
+        let streams = (0..<10_000).map { _ in peer.open() }
+        _ = peer.said()
+        for stream in streams { peer.session.reset(stream, ResetReason(.shutdown, ""), now: peer.now) }
+        try peer.hear(.ping(1))
+    }
+
+    @Test func aPeerMayResetAllOfManyStreams() throws {
+        let peer = try ScriptedPeer(maximumStreams: 1, peerMaximumStreams: 10_000)
+        let streams = (0..<10_000).map { _ in peer.open() }
+        _ = peer.said()
+        for stream in streams {
+            try peer.hear(.reset(Reset(stream: stream.id, finalOffset: 0, reason: ResetReason(.shutdown, ""))))
+        }
+        #expect(peer.said().count == 10_000)
+    }
+
+    @Test func pingsAreAnsweredOnceForAll() throws {
+        let peer = try ScriptedPeer()
+        for value: UInt64 in 0..<10_000 { try peer.hear(.ping(value)) }
+        #expect(peer.said() == [.pong(9999)])
+    }
+
+    // MARK: What this side asks for
+
+    @Test func aServiceAsLongAsItMayBeIsAskedForWhole() throws {
+        let peer = try ScriptedPeer()
+        let service = String(repeating: "é", count: 127) + "x"
+        _ = peer.open(service)
+        guard case .open(let open, _, _)? = peer.said().first else {
+            Issue.record("no OPEN")
+            return
+        }
+        #expect(open.service == service)
+    }
+}
