@@ -151,4 +151,11 @@ import Testing
         }
         #expect(open.service == service)
     }
+
+    /// Cut short it would be another service.
+    @Test func aServiceThatIsTooLongIsABug() async {
+        await #expect(processExitsWith: .failure) {
+            _ = try ScriptedPeer().session.open(service: String(repeating: "x", count: 256), now: 0)
+        }
+    }
 }

@@ -90,9 +90,10 @@ public final class Session {
     // MARK: Streams
 
     /// Asks the peer for a service. The stream takes bytes at once; its OPEN goes out with the first of them.
-    /// - Precondition: the session is established and not draining.
+    /// - Precondition: the session is established, `canOpen`, and `service` has at most 255 UTF-8 bytes.
     public func open(service: String, priority: Priority = .auto, now: UInt64) -> SessionStream {
         guard let peer, !isDraining else { preconditionFailure("open on a session that takes none") }
+        precondition(service.utf8.count <= WireLimit.service, "a service's name of \(service.utf8.count) bytes")
         self.now = now
         let stream = SessionStream(
             id: 0, service: service, priority: priority, outgoing: true,
