@@ -38,7 +38,8 @@ public final class TLSContext: Sendable {
         guard let ssl = SSL_new(context) else {
             throw TLSError(.handshake, "OpenSSL cannot make a connection: \(ErrorQueue.takeText())")
         }
-        return try OpenSSLEngine(owning: ssl, role: role, context: self)
+        let handshake = try OpenSSLHandshake(owning: ssl, role: role, credentials: credentials)
+        return OpenSSLEngine(handshake, credentials: credentials)
     }
 }
 
@@ -77,8 +78,7 @@ extension TLSContext {
         _ = COpenSSL_SSL_CTX_set_session_cache_mode(context, Int(SSL_SESS_CACHE_OFF))
         // A chain is what the certificate's file holds, never completed from the CA file.
         _ = COpenSSL_SSL_CTX_set_mode(context, Int(SSL_MODE_NO_AUTO_CHAIN))
-        SSL_CTX_set_verify(
-            context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, OpenSSLEngine.noteVerification)
+        OpenSSLHandshake.observe(context)
     }
 
     private static func install(_ credentials: Credentials, in context: OpaquePointer) throws(TLSError) {

@@ -24,12 +24,13 @@ public protocol TLSEngine: AnyObject {
     ) throws(TLSError) -> Int
 
     /// Decrypts as many records as `ciphertext` holds and `plaintext` has room for (16 KiB for each is always enough).
-    /// Call again while either side made progress.
+    /// Call again while either side made progress. A record of which a part is missing stays unconsumed: keep it and
+    /// feed it again with more behind it; whole it has at most 16,645 bytes.
     func decrypt(
         _ ciphertext: UnsafeRawBufferPointer, into plaintext: UnsafeMutableRawBufferPointer
     ) throws(TLSError) -> TLSDecrypted
 
-    /// Makes a close_notify alert pending.
+    /// Makes a close_notify alert pending. Nothing can be encrypted after it; what the peer still sends can be decrypted.
     func close()
 
     /// Who the peer is. Valid after the handshake.

@@ -78,10 +78,22 @@ import Testing
         }
     }
 
+    /// An answer is due once, however often it was asked for (RFC 8446, 4.6.3).
+    @Test func manyRequestsForAKeyUpdateGetOneAnswer() throws {
+        let (peer, engine) = try Self.connect(.client)
+        for _ in 0 ..< 20 {
+            SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED)
+            SSL_do_handshake(peer.ssl)
+        }
+        var wire = peer.takeOutput()
+        #expect(try engine.open(&wire).bytes == [])
+        #expect(try engine.seal([1]).count == 27 + 23)
+    }
+
     @Test(arguments: [TLSRole.client, .server])
     func theEngineRenewsItsKeyInTime(role: TLSRole) throws {
         let (peer, engine) = try Self.connect(role)
-        try #require(engine as? OpenSSLEngine).recordsUntilKeyUpdate = 10
+        try #require((engine as? OpenSSLEngine)?.records).writer.recordsPerKey = 10
         let counts = try (0 ..< 12).map { _ in
             let wire = try engine.seal([7])
             peer.feed(wire)

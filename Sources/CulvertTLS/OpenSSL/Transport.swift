@@ -1,12 +1,9 @@
 import COpenSSL
 
-/// What an `SSL` takes for its network: reads come from the range fed to the engine, writes go to the caller's buffer and,
-/// where there is none or it is full, to memory of our own.
+/// What an `SSL` takes for its network: it reads from the range fed to it and writes to `output`.
 final class Transport {
     private var input = UnsafeRawBufferPointer(start: nil, count: 0)
-    private var target = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-    private var pending: [UInt8] = []
-    private var drained = 0
+    var output: [UInt8] = []
 
     /// Runs `body` with `range` as input; returns how much of it was left.
     func feeding<Result>(_ range: UnsafeRawBufferPointer, _ body: () -> Result) -> (Result, left: Int) {
@@ -16,48 +13,12 @@ final class Transport {
         return (result, input.count)
     }
 
-    /// Runs `body` with `buffer` as the place of what it writes, behind anything pending; returns how much there is of it.
-    func writing<Result>(
-        into buffer: UnsafeMutableRawBufferPointer, _ body: () -> Result
-    ) -> (Result, written: Int) {
-        target = UnsafeMutableRawBufferPointer(rebasing: buffer[drain(into: buffer)...])
-        defer { target = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
-        let result = body()
-        return (result, buffer.count - target.count)
-    }
-
-    var pendingCount: Int { pending.count - drained }
-
-    func drain(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        let count = min(pendingCount, buffer.count)
-        guard count > 0 else { return 0 }
-        pending.withUnsafeBytes { bytes in
-            buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[drained ..< drained + count]))
-        }
-        drained += count
-        if drained == pending.count {
-            pending.removeAll()
-            drained = 0
-        }
-        return count
-    }
-
-    fileprivate func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    private func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
         let count = min(input.count, buffer.count)
         guard count > 0 else { return 0 }
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: input[..<count]))
         input = UnsafeRawBufferPointer(rebasing: input[count...])
         return count
-    }
-
-    fileprivate func write(_ bytes: UnsafeRawBufferPointer) {
-        // Once something is pending, the order of bytes forbids the target to whatever follows.
-        let count = pendingCount == 0 ? min(bytes.count, target.count) : 0
-        if count > 0 {
-            target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
-            target = UnsafeMutableRawBufferPointer(rebasing: target[count...])
-        }
-        if count < bytes.count { pending.append(contentsOf: bytes[count...]) }
     }
 }
 
@@ -90,7 +51,7 @@ extension Transport {
         }
         BIO_meth_set_write_ex(method) { bio, bytes, size, count in
             COpenSSL_BIO_clear_retry_flags(bio)
-            Transport.of(bio).write(UnsafeRawBufferPointer(start: bytes, count: size))
+            Transport.of(bio).output += UnsafeRawBufferPointer(start: bytes, count: size)
             count?.pointee = size
             return 1
         }
