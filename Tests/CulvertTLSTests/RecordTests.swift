@@ -164,6 +164,16 @@ import Testing
         expectError(heard, .alert, ["'bad record mac' (20)", "reached it changed"])
     }
 
+    @Test func whatCameBeforeAChangedRecordIsDelivered() throws {
+        let pair = try EnginePair.connected()
+        var wire = try pair.client.seal([1, 2, 3]) + pair.client.seal([4, 5, 6])
+        wire[wire.count - 1] ^= 1
+        #expect(try pair.server.open(&wire, once: true).bytes == [1, 2, 3])
+        let error = #expect(throws: TLSError.self) { try pair.server.open(&wire) }
+        expectError(error, .record, ["bad record mac"])
+        #expect(pair.server.pendingOutput == 24)
+    }
+
     @Test(arguments: 0 ..< 50 as Range<UInt64>)
     func whatWasCutOffIsNoEnd(seed: UInt64) throws {
         var random = SeededGenerator(seed)

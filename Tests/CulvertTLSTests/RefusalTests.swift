@@ -134,6 +134,7 @@ import Testing
         let engine = try pki.context("hosta").makeEngine(.client)
         let peer = RawPeer(.server, files: try pki.issue("hostb"))
         expectError(peer.meet(engine), .handshake, ["speaks TLS but not culvert/1"])
+        #expect(peer.alert == SSL_AD_NO_APPLICATION_PROTOCOL)
         #expect(throws: TLSError.self) { try engine.seal([1]) }
     }
 

@@ -58,6 +58,7 @@ final class OpenSSLHandshake {
         guard SSL_get_verify_result(ssl) == X509_V_OK, let x509 = SSL_get1_peer_certificate(ssl) else {
             throw TLSError(.peerCertificate, "the peer has no verified certificate")
         }
+        let certificate = Certificate(owning: x509)
         guard let client = keyLog.client, let server = keyLog.server, SSL_has_pending(ssl) == 0 else {
             throw TLSError(.handshake, "OpenSSL does not hand over its traffic secrets")
         }
@@ -71,7 +72,7 @@ final class OpenSSLHandshake {
         }
         let suite = String(cString: SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)))
         return Outcome(
-            records: records, peer: PeerCertificate(Certificate(owning: x509)),
+            records: records, peer: PeerCertificate(certificate),
             summary: "OpenSSL \(String(cString: SSL_get_version(ssl))) \(suite)")
     }
 }
