@@ -117,6 +117,7 @@ extension Session {
                 code: .unsupportedVersion,
                 "speaks versions \(hello.minimumVersion) to \(hello.version), this relay \(Hello.currentVersion)")
         }
+        guard hello.lane == 0 else { throw ProtocolViolation("lane \(hello.lane) of a session with one lane") }
         switch configuration.role {
         case .listener:
             id = hello.session
