@@ -105,7 +105,7 @@ extension Session {
         case .ping: pongDue = try pingValue(header, body)
         case .pong: measure(sentAt: try pingValue(header, body))
         case .goaway:
-            isDraining = true
+            heardGoaway = true
             events.append(.goaway(try Goaway(body: body)))
         case .data: preconditionFailure("the decoder hands DATA on as payload")
         }
@@ -140,7 +140,8 @@ extension Session {
             refuse(open, "this relay lets a peer have \(configuration.maximumStreams) streams open at once")
             return
         }
-        guard !isDraining else {
+        // A peer that drains may still ask for what it took on before.
+        guard !saidGoaway else {
             refuse(open, "the relay takes no new streams")
             return
         }

@@ -2,14 +2,15 @@
 extension Session {
     /// Something waits that `transmit` would send.
     public var wantsToTransmit: Bool {
-        ownHelloIsDue || goawayDue != nil || pingDue || pongDue != nil
+        if hasFailed { return goawayDue != nil }
+        return ownHelloIsDue || goawayDue != nil || pingDue || pongDue != nil
             || !acks.isEmpty || !resetAcks.isEmpty || !resets.isEmpty || peer != nil && !scheduler.isEmpty
     }
 
     /// Fills `sink` while it has room: what keeps the session going first, then streams in turn.
     public func transmit(into sink: some FrameSink, now: UInt64) {
         self.now = now
-        while sink.hasRoom {
+        while sink.hasRoom, !hasFailed || goawayDue != nil {
             if let frame = nextControlFrame() {
                 sink.put(frame)
             } else if peer != nil, let stream = scheduler.next() {

@@ -15,8 +15,8 @@ public final class Session {
     /// The round trip as last measured, and the least so far.
     public internal(set) var roundTrip: UInt64?
     public internal(set) var leastRoundTrip: UInt64?
-    /// No new streams: either side said GOAWAY.
-    public internal(set) var isDraining = false
+    /// This side opens no new streams: either side said GOAWAY.
+    public var isDraining: Bool { saidGoaway || heardGoaway }
 
     let pool: ChunkPool
     let ledger: StreamLedger
@@ -34,6 +34,10 @@ public final class Session {
     /// Session frames that wait to be sent, each at most once or coalesced.
     var helloIsDue = true
     var goawayDue: Goaway?
+    var saidGoaway = false
+    var heardGoaway = false
+    /// It said, or is about to say, a GOAWAY that nothing follows.
+    var hasFailed = false
     var pingDue = false
     var pongDue: UInt64?
     var acks = Fifo<SessionStream>()
@@ -190,10 +194,12 @@ public final class Session {
         delivered(stream)
     }
 
-    /// Tells the peer that the session takes no new streams.
+    /// Tells the peer that the session takes no new streams. Unless the code lets open streams finish, nothing is sent
+    /// after it, and of several such calls the first one's reason is told.
     public func goaway(_ code: GoawayCode, _ text: String) {
-        guard goawayDue == nil, !isDraining || code != .draining else { return }
+        guard !hasFailed, !(saidGoaway && code.letsStreamsFinish) else { return }
+        saidGoaway = true
+        hasFailed = !code.letsStreamsFinish
         goawayDue = Goaway(code: code, lastStream: highestPeerID, text: text)
-        isDraining = true
     }
 }

@@ -65,10 +65,13 @@ public struct GoawayCode: RawRepresentable, Hashable, Sendable, CustomStringConv
     /// The certificate is good, but no peer of the configuration has its name.
     public static let unknownPeer = GoawayCode(rawValue: 2)
     public static let unsupportedVersion = GoawayCode(rawValue: 3)
-    /// Both relays dialled; the other session stays.
+    /// Both relays dialled; the other session stays, and streams that are open on this one may finish.
     public static let superseded = GoawayCode(rawValue: 4)
     /// Nothing arrived for too long.
     public static let silent = GoawayCode(rawValue: 5)
+
+    /// Only new streams are concerned.
+    public var letsStreamsFinish: Bool { self == .draining || self == .superseded }
 
     public var description: String {
         switch self {
