@@ -127,4 +127,14 @@ import Testing
         #expect(goaway.text == String(repeating: "é", count: 512))
     }
 
+    /// One character of many thousand code points, as a hostile peer's text may hold that is quoted in an answer.
+    @Test func aTextOfOneLongCharacterIsCutToo() throws {
+        let peer = try ScriptedPeer()
+        peer.session.goaway(.protocolError, "e" + String(repeating: "\u{301}", count: 5000))
+        guard case .goaway(let goaway)? = peer.said().first else {
+            Issue.record("no GOAWAY")
+            return
+        }
+        #expect(goaway.text.utf8.count == 1023)
+    }
 }

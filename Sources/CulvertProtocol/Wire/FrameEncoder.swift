@@ -105,12 +105,15 @@ struct FrameEncoder: ~Copyable {
         end += bytes.count
     }
 
-    /// A 16-bit count and UTF-8, cut at a character where it is too long.
+    /// A 16-bit count and UTF-8, cut between code points where it is too long.
     private mutating func put(_ text: String, limit: Int) {
         var text = text
-        while text.utf8.count > limit { text.removeLast(max(1, (text.utf8.count - limit) / 4)) }
-        put(UInt16(text.utf8.count))
-        text.withUTF8 { put(UnsafeRawBufferPointer($0)) }
+        text.withUTF8 { utf8 in
+            var count = min(utf8.count, limit)
+            while count < utf8.count && utf8[count] & 0xC0 == 0x80 { count -= 1 }
+            put(UInt16(count))
+            put(UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: utf8[..<count])))
+        }
     }
 }
 
