@@ -103,7 +103,7 @@ extension Session {
         case .ack: try receiveAck(Ack(header, body))
         case .reset: try receiveReset(Reset(header, body))
         case .ping: pongDue = try pingValue(header, body)
-        case .pong: measure(sentAt: try pingValue(header, body))
+        case .pong: measure(try pingValue(header, body))
         case .goaway:
             heardGoaway = true
             events.append(.goaway(try Goaway(body: body)))
@@ -225,9 +225,11 @@ extension Session {
         return value
     }
 
-    private func measure(sentAt: UInt64) {
-        guard sentAt <= now else { return }
-        roundTrip = now - sentAt
-        leastRoundTrip = min(leastRoundTrip ?? .max, now - sentAt)
+    /// A value that is not the last ping's says nothing of the path.
+    private func measure(_ value: UInt64) {
+        guard let sent = pingSent, value == sent, sent <= now else { return }
+        pingSent = nil
+        roundTrip = now - sent
+        leastRoundTrip = min(leastRoundTrip ?? .max, now - sent)
     }
 }

@@ -37,6 +37,7 @@ extension Session {
         }
         if pingDue {
             pingDue = false
+            pingSent = now
             return encoder.ping(.ping, now)
         }
         if let ack = resetAcks.popFirst() { return encoder.ack(ack) }

@@ -39,6 +39,8 @@ public final class Session {
     /// It said, or is about to say, a GOAWAY that nothing follows.
     var hasFailed = false
     var pingDue = false
+    /// When the last ping was sent, and its value, until it is answered.
+    var pingSent: UInt64?
     var pongDue: UInt64?
     var acks = Fifo<SessionStream>()
     var delayedAcks = Fifo<SessionStream>()
