@@ -56,6 +56,26 @@ import Testing
         #expect(peer.said() == [.pong(0x0123_4567_89AB_CDEF)])
     }
 
+    @Test func silenceIsToldOnceAndDoesNotSpin() throws {
+        let peer = try ScriptedPeer()
+        peer.pass(keepalive - 1)
+        #expect(peer.events().isEmpty)
+        peer.pass(1)
+        #expect(peer.events() == ["silent"])
+        _ = peer.said()
+        #expect(peer.session.deadline > peer.now)
+        peer.pass(keepalive)
+        #expect(peer.events().isEmpty)
+    }
+
+    @Test func silenceIsToldAgainAfterSomethingArrived() throws {
+        let peer = try ScriptedPeer()
+        peer.pass(keepalive)
+        try peer.hear(.ping(0))
+        peer.pass(keepalive)
+        #expect(peer.events() == ["silent", "silent"])
+    }
+
     @Test func anythingThatArrivesBreaksTheSilence() throws {
         let peer = try ScriptedPeer()
         let bytes = Frame.ping(1).bytes
@@ -64,6 +84,14 @@ import Testing
             try peer.hear(bytes: [byte])
         }
         #expect(peer.events().isEmpty)
+    }
+
+    @Test func aPeerThatNeverSaysHelloIsSilentToo() throws {
+        let peer = try ScriptedPeer(established: false)
+        #expect(peer.session.deadline <= peer.now + keepalive)
+        peer.pass(keepalive)
+        #expect(peer.events() == ["silent"])
+        #expect(pings(peer.said()).isEmpty)
     }
 
     @Test func idleSessionsOfTwoRelaysKeepEachOtherAwake() {

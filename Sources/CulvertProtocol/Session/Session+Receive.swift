@@ -13,6 +13,7 @@ extension Session {
     ) throws(ProtocolViolation) {
         self.now = now
         lastReceived = now
+        wasSilent = false
         var input = bytes
         var batch = Batch()
         while let item = try decoder.next(&input) {

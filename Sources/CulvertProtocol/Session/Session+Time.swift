@@ -2,7 +2,8 @@
 extension Session {
     /// When `advance` is to be called, in nanoseconds.
     public var deadline: UInt64 {
-        var first = peer == nil ? UInt64.max : min(nextPing, lastReceived + configuration.keepalive)
+        var first = peer == nil ? UInt64.max : nextPing
+        if !wasSilent { first = min(first, lastReceived + configuration.keepalive) }
         if let due = opens.deadline { first = min(first, due) }
         if let due = delayedAcksDeadline { first = min(first, due) }
         if let due = starvedDeadline { first = min(first, due) }
@@ -14,8 +15,7 @@ extension Session {
         if opens.deadline.map({ $0 <= now }) ?? false { opens.releaseDue(now: now) { release($0) } }
         if delayedAcksDeadline.map({ $0 <= now }) ?? false { sendDelayedAcks() }
         if starvedDeadline.map({ $0 <= now }) ?? false { feedStarved() }
-        guard peer != nil else { return }
-        if nextPing <= now {
+        if peer != nil, nextPing <= now {
             pingDue = true
             nextPing = now + configuration.keepalive / 3
         }
