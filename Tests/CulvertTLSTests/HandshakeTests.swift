@@ -47,6 +47,20 @@ import Testing
         #expect(try pair.server.open(&pair.toServer).bytes == Array("early".utf8))
     }
 
+    /// As while one CA gives way to another.
+    @Test func aCAFileMayHoldSeveralCAs() throws {
+        let old = try TestPKI(), new = try TestPKI(name: "New CA")
+        let certificates = try old.authority.certificate.pem() + new.authority.certificate.pem()
+        var hosta = try old.issue("hosta"), hostb = try new.issue("hostb")
+        // One of them twice does no harm.
+        hosta.ca = try old.write(certificates + old.authority.certificate.pem(), "both.pem")
+        hostb.ca = hosta.ca
+        let pair = try EnginePair(client: TLSContext(files: hosta), server: TLSContext(files: hostb))
+        try pair.handshake()
+        #expect(pair.client.peer.dnsNames == ["hostb"])
+        #expect(pair.server.peer.dnsNames == ["hosta"])
+    }
+
     @Test func intermediatesComeFromTheCertificateFile() throws {
         let pki = try TestPKI()
         let root = try pki.authority("Root")
