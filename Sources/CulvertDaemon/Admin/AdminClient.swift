@@ -79,7 +79,8 @@ public struct AdminClient: Sendable {
         guard (200..<300).contains(answer.status) else {
             let failure = try? JSONDecoder().decode(AdminFailure.self, from: answer.body)
             throw AdminClientError(
-                status: answer.status, failure?.error ?? "the relay at \(path) answered \(method) \(target) with \(answer.status)")
+                status: answer.status,
+                failure?.error ?? "the relay at \(path) answered \(method) \(target) with \(answer.status)")
         }
         return answer.body
     }
@@ -96,10 +97,12 @@ public struct AdminClient: Sendable {
         switch error.code {
         case EACCES, EPERM:
             AdminClientError(
-                "may not talk to the relay at \(path): \(error.reason); run as root or as a member of the socket's group")
+                "may not talk to the relay at \(path): \(error.reason); run as root or as a member of the socket's group"
+            )
         default:
             AdminClientError(
-                "no relay answers at \(path): \(error.reason); is `culvert serve` running? name its socket with --admin")
+                "no relay answers at \(path): \(error.reason); is `culvert serve` running? name its socket with --admin"
+            )
         }
     }
 
@@ -151,7 +154,9 @@ struct HTTPAnswer: Equatable {
             throw AdminClientError("what answers at \(path) is not a culvert relay")
         }
         let lengthHeader = lines.dropFirst().first { $0.lowercased().hasPrefix("content-length:") }
-        let length = lengthHeader.flatMap { Int($0.drop { $0 != ":" }.dropFirst().trimmingCharacters(in: .whitespaces)) }
+        let length = lengthHeader.flatMap {
+            Int($0.drop { $0 != ":" }.dropFirst().trimmingCharacters(in: .whitespaces))
+        }
         let body = data[end.upperBound...]
         if let length, body.count < length {
             throw AdminClientError("the relay at \(path) broke off in the middle of its answer")

@@ -41,7 +41,8 @@ public final class AdminServer: Sendable {
             throw DaemonError(
                 "another relay answers at \(path); stop it, or give this one its own relay.admin")
         case .other(let reason):
-            throw DaemonError("cannot make the admin socket \(path): \(reason); remove it, or choose another relay.admin")
+            throw DaemonError(
+                "cannot make the admin socket \(path): \(reason); remove it, or choose another relay.admin")
         }
     }
 
@@ -94,7 +95,8 @@ public final class AdminServer: Sendable {
         let temporary = path + Self.temporarySuffix
         unlink(temporary)
         let server = HTTPServer(
-            config: .init(address: sockaddr_un.unix(path: temporary), logger: .disabled), handler: HTTPAdapter(routes: routes))
+            config: .init(address: sockaddr_un.unix(path: temporary), logger: .disabled),
+            handler: HTTPAdapter(routes: routes))
         let running = Task { try await server.run() }
         let waiting = Task { try await server.waitUntilListening(timeout: 10) }
         Task {

@@ -34,9 +34,9 @@ public struct ForwardRequest: Sendable, Equatable, Codable {
             }
             object = map
             if let key = object.keys.sorted().first(where: { !known.contains($0) }) {
-                let hint = Spelling.nearest(to: key, among: known).map { "did you mean '\($0)'?" }
-                    ?? "known are \(known.joined(separator: ", "))"
-                throw Fault(description: "unknown key '\(key)'; \(hint)")
+                let advice = Spelling.advice(
+                    for: key, among: known, otherwise: "known are \(known.joined(separator: ", "))")
+                throw Fault(description: "unknown key '\(key)'; \(advice)")
             }
             self = try JSONDecoder().decode(Self.self, from: json)
         } catch let fault as Fault {

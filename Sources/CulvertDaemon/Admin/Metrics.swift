@@ -22,7 +22,8 @@ enum Metrics {
         page.family("culvert_buffer_bytes", .gauge, "Bytes in stream buffers.")
         page.sample(status.memory)
         page.family(
-            "culvert_refused_connections_total", .counter, "Connections refused on the TLS port before they were a peer.")
+            "culvert_refused_connections_total", .counter,
+            "Connections refused on the TLS port before they were a peer.")
         for (reason, count) in status.refused.sorted(by: { $0.key < $1.key }) {
             page.sample(count, ["reason": reason])
         }
@@ -35,10 +36,14 @@ enum Metrics {
         }
         family("culvert_peer_sessions", .gauge, "Sessions with the peer.") { $0.sessions.count }
         family("culvert_peer_lanes", .gauge, "Lanes to the peer.") { $0.sessions.reduce(0) { $0 + $1.lanes.count } }
-        family("culvert_peer_streams_total", .counter, "Streams opened with the peer, by either side.") { $0.streamsOpened }
+        family("culvert_peer_streams_total", .counter, "Streams opened with the peer, by either side.") {
+            $0.streamsOpened
+        }
         family("culvert_peer_streams_reset_total", .counter, "Streams that ended by a reset.") { $0.streamsReset }
         family("culvert_peer_sent_bytes_total", .counter, "Stream bytes sent to the peer.") { $0.bytesSent }
-        family("culvert_peer_received_bytes_total", .counter, "Stream bytes received from the peer.") { $0.bytesReceived }
+        family("culvert_peer_received_bytes_total", .counter, "Stream bytes received from the peer.") {
+            $0.bytesReceived
+        }
     }
 
     private static func sessions(_ peers: [PeerStatus], _ page: inout Page) {
@@ -82,7 +87,9 @@ enum Metrics {
             }
         }
         sum("culvert_peer_unacknowledged_bytes", "Bytes kept until the peer acknowledges them.") { $0.unacknowledged }
-        sum("culvert_peer_undelivered_bytes", "Bytes received that local sockets have not taken yet.") { $0.undelivered }
+        sum("culvert_peer_undelivered_bytes", "Bytes received that local sockets have not taken yet.") {
+            $0.undelivered
+        }
     }
 
     private static func forwards(_ forwards: [ForwardStatus], _ page: inout Page) {
@@ -92,7 +99,9 @@ enum Metrics {
                 page.sample(value(forward), ["listen": forward.listen, "to": forward.to])
             }
         }
-        family("culvert_forward_accepted_total", .counter, "Connections accepted by a configured forward.") { $0.accepted }
+        family("culvert_forward_accepted_total", .counter, "Connections accepted by a configured forward.") {
+            $0.accepted
+        }
         family("culvert_forward_active", .gauge, "Connections of a configured forward that are open.") { $0.active }
     }
 

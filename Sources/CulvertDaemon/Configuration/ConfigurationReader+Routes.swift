@@ -59,9 +59,8 @@ extension ConfigurationReader {
 
     private func checkPeer(_ name: String, _ peers: [String], _ value: ConfigurationValue) {
         guard !peers.contains(name) else { return }
-        let hint = Spelling.nearest(to: name, among: peers).map { "did you mean '\($0)'?" }
-            ?? "add it under peers"
-        value.error("there is no peer '\(name)'; \(hint)")
+        let advice = Spelling.advice(for: name, among: peers, otherwise: "add it under peers")
+        value.error("there is no peer '\(name)'; \(advice)")
     }
 
     // MARK: forwards
@@ -141,9 +140,9 @@ extension ConfigurationReader {
             ])
         else { return limits }
 
-        limits.streamWindow = section["stream-window"]?.size(64 << 10 ... 1 << 30) ?? limits.streamWindow
-        limits.sessionMemory = section["session-memory"]?.size(64 << 10 ... 1 << 40) ?? limits.sessionMemory
-        limits.relayMemory = section["relay-memory"]?.size(64 << 10 ... 1 << 40) ?? limits.relayMemory
+        limits.streamWindow = section["stream-window"]?.size(64 << 10...1 << 30) ?? limits.streamWindow
+        limits.sessionMemory = section["session-memory"]?.size(64 << 10...1 << 40) ?? limits.sessionMemory
+        limits.relayMemory = section["relay-memory"]?.size(64 << 10...1 << 40) ?? limits.relayMemory
         limits.streamsPerSession = section["streams-per-session"]?.integer(1...1_000_000) ?? limits.streamsPerSession
         limits.unauthenticatedConnections =
             section["unauthenticated-connections"]?.integer(1...65_536) ?? limits.unauthenticatedConnections
@@ -164,7 +163,7 @@ extension ConfigurationReader {
     ) {
         guard inner.bytes > outer.bytes else { return }
         (section[outer.key] ?? section[inner.key])?.error(
-            "\(outer.key) (\(UnitText.size(outer.bytes))) is less than \(inner.key) (\(UnitText.size(inner.bytes))); "
+            "\(outer.key) (\(Units.size.text(outer.bytes))) is less than \(inner.key) (\(Units.size.text(inner.bytes))); "
                 + "raise the one or lower the other")
     }
 }

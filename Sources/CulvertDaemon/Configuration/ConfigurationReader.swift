@@ -144,7 +144,9 @@ struct ConfigurationReader {
         }
         let addresses = (section["addresses"]?.list() ?? []).compactMap { item -> Endpoint? in
             guard let address = item.address() else { return nil }
-            if address.isChosenByKernel { item.error("'\(address.address)': port 0 leads nowhere; write the peer's port") }
+            if address.isChosenByKernel {
+                item.error("'\(address.address)': port 0 leads nowhere; write the peer's port")
+            }
             return address
         }
         let identity = section["identity"]?.text()

@@ -117,9 +117,9 @@ struct ConfigurationValue {
             if known.contains(entry.name) {
                 values[entry.name] = entry.value
             } else {
-                let hint = Spelling.nearest(to: entry.name, among: known).map { "did you mean '\($0)'?" }
-                    ?? "known here: \(known.joined(separator: ", "))"
-                notes.error(entry.value.key, at: entry.keyPlace, "unknown key; \(hint)")
+                let advice = Spelling.advice(
+                    for: entry.name, among: known, otherwise: "known here: \(known.joined(separator: ", "))")
+                entry.error("unknown key; \(advice)")
             }
         }
         return ConfigurationSection(value: self, values: values)
@@ -159,21 +159,20 @@ struct ConfigurationValue {
 
     /// Bytes.
     func size(_ range: ClosedRange<Int>) -> Int? {
-        quantity(.size, range, UnitText.size)
+        quantity(.size, range)
     }
 
     func time(_ range: ClosedRange<Duration>) -> Duration? {
-        quantity(.time, range, UnitText.time)
+        quantity(.time, range)
     }
 
-    private func quantity<Quantity: Comparable>(
-        _ units: Units<Quantity>, _ range: ClosedRange<Quantity>, _ write: (Quantity) -> String
-    ) -> Quantity? {
+    private func quantity<Quantity: Comparable>(_ units: Units<Quantity>, _ range: ClosedRange<Quantity>) -> Quantity? {
         guard let text = text() else { return nil }
         do throws(UnitError) {
             let quantity = try units.parse(text)
             guard range.contains(quantity) else {
-                error("\(text) is out of range; it goes from \(write(range.lowerBound)) to \(write(range.upperBound))")
+                let (least, most) = (units.text(range.lowerBound), units.text(range.upperBound))
+                error("\(text) is out of range; it goes from \(least) to \(most)")
                 return nil
             }
             return quantity

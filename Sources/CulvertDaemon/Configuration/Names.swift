@@ -12,7 +12,9 @@ enum Names {
     static func fault(in name: String) -> String? {
         guard !name.isEmpty else { return "is empty" }
         guard name.utf8.count <= longest else { return "is longer than \(longest) characters" }
-        guard name.utf8.allSatisfy(isPlain) else { return "has characters other than letters, digits, '.', '_' and '-'" }
+        guard name.utf8.allSatisfy(isPlain) else {
+            return "has characters other than letters, digits, '.', '_' and '-'"
+        }
         guard !name.hasPrefix(".") else { return "begins with a dot" }
         return nil
     }

@@ -24,7 +24,7 @@ struct YAMLDocument {
                 self.shadowed = shadowed
                 return
             } catch let YamlError.duplicatedKeysInMapping(names, context) {
-                let place = Place(context.mark), name = names[0]
+                let (place, name) = (Place(context.mark), names[0])
                 guard let letter = Unicode.Scalar(UInt32(0xE000 + shadowed.count)), shadowed[place] == nil,
                     Self.replaceFirstLetter(of: name, at: place, in: &lines, by: letter)
                 else {

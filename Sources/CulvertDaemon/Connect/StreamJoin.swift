@@ -65,7 +65,9 @@ public final class StreamJoin: Sendable {
         defer { buffer.deallocate() }
         // A read that fails means a stream that was reset; the outcome that the relay keeps says why.
         while let count = read(socket, buffer), count > 0 {
-            guard write(output, UnsafeRawBufferPointer(rebasing: buffer[..<count])) else { throw Failure("write to stdout") }
+            guard write(output, UnsafeRawBufferPointer(rebasing: buffer[..<count])) else {
+                throw Failure("write to stdout")
+            }
         }
     }
 

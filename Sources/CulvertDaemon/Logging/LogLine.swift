@@ -19,7 +19,9 @@ struct LogLine {
         var line = Self.printable(message)
         for (key, value) in sorted {
             let value = "\(value)"
-            let plain = !value.isEmpty && value.unicodeScalars.allSatisfy { $0 > " " && $0 != "\"" && $0 != "=" && $0 != "\u{7F}" }
+            let plain =
+                !value.isEmpty
+                && value.unicodeScalars.allSatisfy { $0 > " " && $0 != "\"" && $0 != "=" && $0 != "\u{7F}" }
             line += " \(Self.printable(key))=" + (plain ? value : JSONText.quoted(value))
         }
         return line

@@ -72,7 +72,7 @@ public struct Daemon: Sendable {
             case .signal(.stop):
                 draining = true
                 let limit = current.drain
-                logger.notice("draining", metadata: ["limit": "\(UnitText.time(limit))"])
+                logger.notice("draining", metadata: ["limit": "\(Units.time.text(limit))"])
                 notifier.send(.stopping(within: limit + .seconds(5)), status: "draining")
                 Task { continuation.yield(.drained(await relay.drain(within: limit))) }
             case .drained(let cut):
@@ -136,7 +136,8 @@ public struct Daemon: Sendable {
         logger.info(
             "ready",
             metadata: [
-                "relay": "\(status.name)", "version": "\(status.version)", "listen": "\(status.listen.joined(separator: ","))",
+                "relay": "\(status.name)", "version": "\(status.version)",
+                "listen": "\(status.listen.joined(separator: ","))",
                 "peers": "\(status.peers.count)", "services": "\(status.services.count)",
                 "forwards": "\(status.forwards.count)",
             ])

@@ -25,7 +25,9 @@ public enum UnixSocket {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let bytes = Array(path.utf8)
-        guard bytes.count <= Endpoint.longestUnixPath else { throw SystemError("use the path \(path)", code: ENAMETOOLONG) }
+        guard bytes.count <= Endpoint.longestUnixPath else {
+            throw SystemError("use the path \(path)", code: ENAMETOOLONG)
+        }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
         var length = MemoryLayout<sockaddr_un>.size
         if abstract, bytes.first == UInt8(ascii: "@") {

@@ -18,7 +18,8 @@ public struct StatusReport {
 
     private var headline: String {
         var parts = [
-            "relay \(bold(HumanText.plain(status.name)))", "version \(status.version)", "up \(HumanText.age(status.uptime))",
+            "relay \(bold(HumanText.plain(status.name)))", "version \(status.version)",
+            "up \(HumanText.age(status.uptime))",
             "listening on \(status.listen.joined(separator: ", "))", "\(HumanText.bytes(status.memory)) buffered",
         ]
         let refused = status.refused.values.reduce(0, +)
@@ -49,12 +50,14 @@ public struct StatusReport {
             for (index, session) in peer.sessions.enumerated() {
                 table.add(
                     [
-                        peer.name, session.id.prefix(8) + (session.draining ? " draining" : ""), HumanText.age(session.age),
+                        peer.name, session.id.prefix(8) + (session.draining ? " draining" : ""),
+                        HumanText.age(session.age),
                         HumanText.milliseconds(session.rtt), HumanText.milliseconds(session.rttMinimum),
                         "\(session.lanes.count)", "\(session.streams.count)",
                     ] + (index == 0 ? totals : ["", "", "", ""]))
                 for lane in session.lanes {
-                    details.append("\(HumanText.plain("\(peer.name): lane \(lane.local) - \(lane.remote), \(lane.tls)"))\n")
+                    details.append(
+                        "\(HumanText.plain("\(peer.name): lane \(lane.local) - \(lane.remote), \(lane.tls)"))\n")
                 }
             }
         }
@@ -63,7 +66,8 @@ public struct StatusReport {
 
     private var streams: String {
         var table = TextTable([
-            ("STREAM", .right), ("PEER", .left), ("SERVICE", .left), ("DIRECTION", .left), ("STATE", .left), ("AGE", .right),
+            ("STREAM", .right), ("PEER", .left), ("SERVICE", .left), ("DIRECTION", .left), ("STATE", .left),
+            ("AGE", .right),
             ("SENT", .right), ("RATE", .right), ("RECEIVED", .right), ("RATE", .right), ("UNACKED", .right),
             ("UNDELIVERED", .right), ("WINDOW OUT", .right), ("IN", .right),
         ])
@@ -101,7 +105,8 @@ public struct ForwardReport {
 
     public var text: String {
         var table = TextTable([
-            ("FORWARD", .left), ("LISTEN", .left), ("TO", .left), ("ORIGIN", .left), ("ACCEPTED", .right), ("ACTIVE", .right),
+            ("FORWARD", .left), ("LISTEN", .left), ("TO", .left), ("ORIGIN", .left), ("ACCEPTED", .right),
+            ("ACTIVE", .right),
             ("LAST RESET", .left),
         ])
         for forward in forwards {
