@@ -19,7 +19,8 @@ import Testing
 
     @Test func textHasTimeLevelMessageAndSortedMetadata() {
         let found = lines(LogSettings()) { output in
-            output.logger().warning("stream was reset", metadata: ["stream": "5", "peer": "hostb", "why": "no way", "x": ""])
+            output.logger().warning(
+                "stream was reset", metadata: ["stream": "5", "peer": "hostb", "why": "no way", "x": ""])
         }
         #expect(
             found == [#"2025-03-01T12:00:00.062Z warning stream was reset peer=hostb stream=5 why="no way" x="""#])

@@ -32,7 +32,8 @@ import Testing
         let error = #expect(throws: AdminClientError.self) {
             try AdminClient(path: directory("a.sock"), timeout: 1).status()
         }
-        #expect(error?.description == "the relay at \(directory("a.sock")) did not answer within 1 s; its log may say why")
+        #expect(
+            error?.description == "the relay at \(directory("a.sock")) did not answer within 1 s; its log may say why")
     }
 
     @Test(arguments: [

@@ -22,7 +22,9 @@ import Testing
     }
 
     /// Runs `body` off the concurrency pool: the client blocks.
-    private func serving<Result: Sendable>(_ body: @escaping @Sendable (AdminClient) throws -> Result) async throws -> Result {
+    private func serving<Result: Sendable>(_ body: @escaping @Sendable (AdminClient) throws -> Result) async throws
+        -> Result
+    {
         let server = makeServer()
         try await server.start()
         let client = AdminClient(path: path, timeout: 20)

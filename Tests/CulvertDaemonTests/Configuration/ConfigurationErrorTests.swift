@@ -30,7 +30,8 @@ import Testing
     static let structure = [
         BadFile(
             "no YAML", "relay: {\n  name: hosta\n",
-            "c.yaml:3:1: not valid YAML: while parsing a flow mapping, from line 1 on: did not find expected ',' or '}'"),
+            "c.yaml:3:1: not valid YAML: while parsing a flow mapping, from line 1 on: did not find expected ',' or '}'"
+        ),
         BadFile(
             "two documents", "relay:\n---\nrelay:\n",
             "c.yaml:2:1: not valid YAML: expected a single document in the stream, from line 1 on: but found another document"
@@ -85,7 +86,8 @@ import Testing
             "c.yaml:2:36: relay.listen[3]: '[::]:1' is already relay.listen[0]; remove one of them"),
         BadFile(
             "relative admin", "relay: { admin: admin.sock }\n",
-            "c.yaml:1:17: relay.admin: 'admin.sock' is not a socket's absolute path; write for example /run/culvert/admin.sock"),
+            "c.yaml:1:17: relay.admin: 'admin.sock' is not a socket's absolute path; write for example /run/culvert/admin.sock"
+        ),
         BadFile(
             "long admin", "relay: { admin: /\(String(repeating: "a", count: 103)) }\n",
             "c.yaml:1:17: relay.admin: the path has 104 bytes; at most 103 can be used here"),
@@ -95,15 +97,18 @@ import Testing
             "c.yaml:4:13: relay.log.format: 'xml' is not one of text, json",
             "c.yaml:5:5: relay.log.file: unknown key; known here: level, format"),
         BadFile(
-            "drain", "relay: { drain: 25h }\n", "c.yaml:1:17: relay.drain: 25h is out of range; it goes from 0s to 24h"),
+            "drain", "relay: { drain: 25h }\n", "c.yaml:1:17: relay.drain: 25h is out of range; it goes from 0ms to 24h"
+        ),
     ]
 
     static let credentials = [
         BadFile(
             "backend to come", "tls: { backend: gnutls }\n",
             "c.yaml:1:17: tls.backend: gnutls is not supported by this version; write openssl, or leave the key out"),
-        BadFile("no backend", "tls: { backend: nss }\n", "c.yaml:1:17: tls.backend: 'nss' is not one of openssl, gnutls"),
-        BadFile("cert", "tls: { certificat: x }\n", "c.yaml:1:8: tls.certificat: unknown key; did you mean 'certificate'?"),
+        BadFile(
+            "no backend", "tls: { backend: nss }\n", "c.yaml:1:17: tls.backend: 'nss' is not one of openssl, gnutls"),
+        BadFile(
+            "cert", "tls: { certificat: x }\n", "c.yaml:1:8: tls.certificat: unknown key; did you mean 'certificate'?"),
     ]
 
     static let peers = [
@@ -138,11 +143,13 @@ import Testing
             "c.yaml:2:3: services.a: 'connect' is missing; write for example connect: \"unix:/run/a.sock\"",
             "c.yaml:2:3: services.a: 'allow' is missing; write for example allow: [PEER]"),
         BadFile(
-            "names", "services:\n  culvert: { connect: \"unix:/x\", allow: [] }\n  a/b: { connect: \"unix:/x\", allow: [] }\n",
+            "names",
+            "services:\n  culvert: { connect: \"unix:/x\", allow: [] }\n  a/b: { connect: \"unix:/x\", allow: [] }\n",
             "c.yaml:2:3: services.culvert: the name 'culvert' is reserved for the relay's own services; choose another",
             "c.yaml:3:3: services.a/b: the service's name has characters other than letters, digits, '.', '_' and '-'"),
         BadFile(
-            "allow", "peers: { hostb: }\nservices:\n  a: { connect: \"unix:/x\", allow: [hostc, hostb, hostb, zebra] }\n",
+            "allow",
+            "peers: { hostb: }\nservices:\n  a: { connect: \"unix:/x\", allow: [hostc, hostb, hostb, zebra] }\n",
             "c.yaml:3:36: services.a.allow[0]: there is no peer 'hostc'; did you mean 'hostb'?",
             "c.yaml:3:50: services.a.allow[2]: 'hostb' is here already; remove it",
             "c.yaml:3:57: services.a.allow[3]: there is no peer 'zebra'; add it under peers"),
@@ -182,7 +189,8 @@ import Testing
     ]
 
     static let forwards = [
-        BadFile("no list", "forwards: { listen: x }\n", "c.yaml:1:1: forwards: here goes a list, as in [a, b], not a map"),
+        BadFile(
+            "no list", "forwards: { listen: x }\n", "c.yaml:1:1: forwards: here goes a list, as in [a, b], not a map"),
         BadFile(
             "missing", "forwards:\n  - { priority: high }\n  - x\n",
             "c.yaml:2:5: forwards[0]: 'listen' is missing; write for example listen: \"unix:/run/culvert/x.sock\"",

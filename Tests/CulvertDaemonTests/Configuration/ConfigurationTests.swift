@@ -45,11 +45,13 @@ import Testing
             ServiceSettings(name: "libvirt", connect: .unix(path: "/run/libvirt/libvirt-sock"), allow: ["hostb"]),
             ServiceSettings(name: "web1", connect: .tcp(host: "127.0.0.1", port: 4444), allow: ["hostb"]),
             ServiceSettings(name: "web1.qmp", connect: .unix(path: "/run/qemu/web1.qmp"), allow: ["hostb"]),
-            ServiceSettings(name: "migrate", connect: .unix(path: "/run/culvert/migrate/{name}.sock"), allow: ["hostb"]),
+            ServiceSettings(
+                name: "migrate", connect: .unix(path: "/run/culvert/migrate/{name}.sock"), allow: ["hostb"]),
         ]
         expected.forwards = [
             ForwardSettings(
-                listen: .unix(path: "/run/culvert/hostb/libvirt.sock"), to: ServiceReference(peer: "hostb", service: "libvirt")),
+                listen: .unix(path: "/run/culvert/hostb/libvirt.sock"),
+                to: ServiceReference(peer: "hostb", service: "libvirt")),
             ForwardSettings(
                 listen: .tcp(host: "127.0.0.1", port: 4444), to: ServiceReference(peer: "hostb", service: "web1")),
             ForwardSettings(
@@ -177,13 +179,17 @@ import Testing
 
     /// The file that packages install: all comments, and with the settings uncommented still what it says of itself.
     @Test func packagedExampleHoldsAndShowsTheDefaults() throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../..").standardized
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../..")
+            .standardized
         let text = try String(contentsOf: root.appendingPathComponent("packaging/etc/culvert.yaml"), encoding: .utf8)
         #expect(text.split(separator: "\n").allSatisfy { $0.hasPrefix("#") })
 
         // Prose has one space behind its #, settings have none or their indentation.
-        let settings = text.split(separator: "\n").filter { !$0.hasPrefix("# ") || $0.hasPrefix("#  ") }.map { $0.dropFirst() }
-        let shown = try Configuration.parse(settings.joined(separator: "\n"), file: "/etc/culvert/c.yaml", hostName: "x")
+        let settings = text.split(separator: "\n").filter { !$0.hasPrefix("# ") || $0.hasPrefix("#  ") }.map {
+            $0.dropFirst()
+        }
+        let shown = try Configuration.parse(
+            settings.joined(separator: "\n"), file: "/etc/culvert/c.yaml", hostName: "x")
         let defaults = try Configuration.parse("", file: "/etc/culvert/c.yaml", hostName: "hosta")
         #expect(shown.relay.limits == defaults.relay.limits)
         #expect(shown.relay.listen == defaults.relay.listen)

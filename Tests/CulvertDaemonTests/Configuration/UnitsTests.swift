@@ -20,12 +20,12 @@ import Testing
 
     @Test(arguments: [0, 1, 1023, 1024, 1 << 20, (1 << 20) + 1024, 7 << 30])
     func writtenSizesReadBack(bytes: Int) throws {
-        #expect(try Units.size.parse(UnitText.size(bytes)) == bytes)
+        #expect(try Units.size.parse(Units.size.text(bytes)) == bytes)
     }
 
     @Test(arguments: [0, 1, 999, 1_000, 60_000, 61_000, 3_600_000])
     func writtenTimesReadBack(milliseconds: Int) throws {
-        #expect(try Units.time.parse(UnitText.time(.milliseconds(milliseconds))) == .milliseconds(milliseconds))
+        #expect(try Units.time.parse(Units.time.text(.milliseconds(milliseconds))) == .milliseconds(milliseconds))
     }
 
     @Test func spelling() {

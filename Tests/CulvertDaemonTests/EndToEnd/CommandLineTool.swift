@@ -14,12 +14,9 @@ final class CommandLineTool: Sendable {
 
     /// Processes are started one at a time: a child inherits what another has just opened otherwise.
     private static let starting = Mutex(())
-    /// Anything that takes longer hangs.
-    static let limit: TimeInterval = 60
-
     private let process = Process()
     private let exited = DispatchSemaphore(value: 0)
-    let stdin = Pipe()
+    let stdin: Channel
     private let directory: TemporaryDirectory
 
     /// The test bundle and the executable are products of one build, side by side.
@@ -35,18 +32,21 @@ final class CommandLineTool: Sendable {
         directory = try TemporaryDirectory()
         if let descriptors {
             process.executableURL = URL(fileURLWithPath: "/bin/sh")
-            process.arguments = ["-c", "ulimit -n \(descriptors) && exec \"$0\" \"$@\"", Self.executable.path] + arguments
+            process.arguments =
+                ["-c", "ulimit -n \(descriptors) && exec \"$0\" \"$@\"", Self.executable.path] + arguments
         } else {
             process.executableURL = Self.executable
             process.arguments = arguments
         }
         process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
-        process.standardInput = stdin
+        let pipe = Pipe()
+        stdin = Channel(adopting: dup(pipe.fileHandleForWriting.fileDescriptor))
+        process.standardInput = pipe
         process.standardOutput = try Self.file(directory("stdout"))
         process.standardError = try Self.file(directory("stderr"))
         process.terminationHandler = { [exited] _ in exited.signal() }
         try Self.starting.withLock { _ in try process.run() }
-        try? stdin.fileHandleForReading.close()
+        try? pipe.fileHandleForWriting.close()
     }
 
     private static func file(_ path: String) throws -> FileHandle {
@@ -59,42 +59,30 @@ final class CommandLineTool: Sendable {
     }
 
     var stdoutSoFar: Data { FileManager.default.contents(atPath: directory("stdout")) ?? Data() }
-    var stderrSoFar: String { String(decoding: FileManager.default.contents(atPath: directory("stderr")) ?? Data(), as: UTF8.self) }
+    var stderrSoFar: String {
+        String(decoding: FileManager.default.contents(atPath: directory("stderr")) ?? Data(), as: UTF8.self)
+    }
     var isRunning: Bool { process.isRunning }
 
     func kill(_ signal: Int32) {
         Foundation.kill(process.processIdentifier, signal)
     }
 
-    /// Waits for the end; blocks.
+    /// Waits for the end.
     func output() throws -> Output {
-        if exited.wait(timeout: .now() + Self.limit) == .timedOut {
-            kill(SIGKILL)
-            exited.wait()
-            Issue.record("culvert \(process.arguments ?? []) did not end; stderr: \(stderrSoFar)")
-        } else {
-            exited.signal()
+        guard exited.wait(timeout: .now() + testLimit) == .success else {
+            throw TimedOut(what: "culvert \(process.arguments ?? []); stderr: \(stderrSoFar)")
         }
+        exited.signal()
         return Output(status: process.terminationStatus, stdout: stdoutSoFar, stderr: stderrSoFar)
     }
 
     /// Runs a command to its end.
-    static func run(_ arguments: String..., input: Data = Data(), environment: [String: String] = [:]) throws -> Output {
+    static func run(_ arguments: String..., input: Data = Data(), environment: [String: String] = [:]) throws -> Output
+    {
         let tool = try CommandLineTool(arguments, environment: environment)
-        try? tool.stdin.fileHandleForWriting.write(contentsOf: input)
-        try tool.stdin.fileHandleForWriting.close()
+        try tool.stdin.send(input)
+        tool.stdin.close()
         return try tool.output()
-    }
-}
-
-/// Waits until `condition` holds; the test fails if it does not within the limit.
-func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-    let deadline = Date(timeIntervalSinceNow: CommandLineTool.limit)
-    while try !condition() {
-        guard Date() < deadline else {
-            Issue.record("did not come about: \(what)")
-            throw CancellationError()
-        }
-        usleep(10_000)
     }
 }

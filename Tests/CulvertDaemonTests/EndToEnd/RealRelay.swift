@@ -37,7 +37,7 @@ final class RealRelay {
     let tool: CommandLineTool
 
     var admin: String { directory("\(name).sock") }
-    var client: AdminClient { AdminClient(path: admin, timeout: 30) }
+    var client: AdminClient { AdminClient(path: admin, timeout: Int(testLimit)) }
     var configurationFile: String { directory("\(name).yaml") }
 
     /// - Parameter sections: everything below `relay` and `tls`.
@@ -60,7 +60,9 @@ final class RealRelay {
         try Self.write(name, directory, relay, sections)
     }
 
-    private static func write(_ name: String, _ directory: TemporaryDirectory, _ relay: String, _ sections: String) throws {
+    private static func write(_ name: String, _ directory: TemporaryDirectory, _ relay: String, _ sections: String)
+        throws
+    {
         let text = """
             relay: { name: \(name), listen: ["127.0.0.1:0"], admin: \(directory("\(name).sock")), loops: 2 \(relay) }
             tls: { ca: ca.pem, certificate: \(name).pem, key: \(name).key }
@@ -72,15 +74,10 @@ final class RealRelay {
 
     /// Skips what comes before. Fails early if the relay has ended.
     func awaitNotification(_ line: String) throws {
-        while true {
-            guard let lines = manager.receive() else {
-                guard tool.isRunning else {
-                    Issue.record("relay \(name) ended: \(tool.stderrSoFar)")
-                    throw CancellationError()
-                }
-                continue
-            }
-            if lines.contains(line) { return }
+        try eventually("\(line) of \(name): \(tool.stderrSoFar)") {
+            if let lines = manager.receive() { return lines.contains(line) }
+            try #require(tool.isRunning, "relay \(name) ended: \(tool.stderrSoFar)")
+            return false
         }
     }
 
@@ -123,41 +120,33 @@ final class NotifySocket {
 
 /// A local service on a UNIX socket: what it does with a connection is up to the test.
 final class TestService: Sendable {
-    private let descriptor: CInt
+    private let listener: Channel
 
-    init(at path: String, _ serve: @escaping @Sendable (FileHandle) -> Void) throws {
-        descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-        let descriptor = descriptor
+    init(at path: String, _ serve: @escaping @Sendable (Channel) throws -> Void) throws {
+        let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        listener = Channel(adopting: descriptor, blocking: true)
         let bound = try UnixSocket.withAddress(path) { bind(descriptor, $0, $1) }
         try #require(bound == 0 && listen(descriptor, 16) == 0)
-        Thread {
+        Thread { [listener] in
             // `shutdown` in deinit ends the wait.
             while true {
-                let connection = accept(descriptor, nil, nil)
-                guard connection >= 0 else { break }
-                Thread { serve(FileHandle(fileDescriptor: connection, closeOnDealloc: true)) }.start()
+                let connection = accept(listener.descriptor, nil, nil)
+                guard connection >= 0 else { return }
+                Thread { try? serve(Channel(adopting: connection)) }.start()
             }
-            close(descriptor)
         }.start()
     }
 
-    deinit { shutdown(descriptor, CInt(SHUT_RDWR)) }
+    deinit { shutdown(listener.descriptor, CInt(SHUT_RDWR)) }
 
     /// Takes everything, then gives it back.
-    static func echo(_ connection: FileHandle) {
-        let data = connection.receiveAll()
-        connection.send(data)
+    static func echo(_ connection: Channel) throws {
+        try connection.send(connection.receiveAll())
     }
 }
 
-/// For connections that may break: Foundation's plain calls end the process then.
-extension FileHandle {
-    func send(_ data: Data) {
-        try? write(contentsOf: data)
-    }
-
-    /// Everything up to the end; nothing if the connection broke.
-    func receiveAll() -> Data {
-        (try? readToEnd()) ?? Data()
+extension Channel {
+    convenience init(connectedTo path: String) throws {
+        try self.init(adopting: UnixSocket.connect(path))
     }
 }

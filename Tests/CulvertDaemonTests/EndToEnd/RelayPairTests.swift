@@ -4,258 +4,285 @@ import Testing
 
 @testable import CulvertDaemon
 
-/// Two real relays as processes, and everything an operator does with them.
-@Suite(.timeLimit(.minutes(3))) struct RelayPairTests {
-    private let directory: TemporaryDirectory
-    private let services: [TestService]
+extension BlockingTests {
+    /// Two real relays as processes, and everything an operator does with them.
+    @Suite struct RelayPairTests {
+        private let directory: TemporaryDirectory
+        private let services: [TestService]
 
-    init() throws {
-        directory = try TemporaryDirectory()
-        let credentials = try TestCredentials(in: directory)
-        for name in ["hosta", "hostb"] { try credentials.issue(name) }
-        services = [try TestService(at: directory("echo.sock"), TestService.echo)]
-    }
-
-    /// hostb offers services to hosta and waits for it.
-    private func far(environment: [String: String] = [:]) throws -> RealRelay {
-        try RealRelay(
-            "hostb", in: directory,
-            sections: """
-                peers: { hosta: }
-                services:
-                  echo: { connect: "unix:\(directory("echo.sock"))", allow: [hosta] }
-                  absent: { connect: "unix:\(directory("absent.sock"))", allow: [hosta] }
-                  private: { connect: "unix:\(directory("echo.sock"))", allow: [] }
-                """, environment: environment)
-    }
-
-    private func nearSections(_ far: RealRelay, _ more: String = "") throws -> String {
-        """
-        peers: { hostb: { addresses: ["\(try far.address())"] } }
-        forwards:
-          - { listen: "unix:\(directory("made/echo.sock"))", to: hostb/echo, mode: "0600" }
-        \(more)
-        """
-    }
-
-    private func near(_ far: RealRelay, relay: String = "", environment: [String: String] = [:]) throws -> RealRelay {
-        let near = try RealRelay(
-            "hosta", in: directory, relay: relay, sections: try nearSections(far), environment: environment)
-        try near.awaitSession(with: "hostb")
-        return near
-    }
-
-    /// Sends all of `data` through a forward and returns what comes back.
-    private func exchange(_ data: Data, through path: String) throws -> Data {
-        let descriptor = try UnixSocket.connect(path)
-        let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-        handle.send(data)
-        shutdown(descriptor, CInt(SHUT_WR))
-        return handle.receiveAll()
-    }
-
-    @Test func forwardsAreSeenAddedUsedAndRemoved() throws {
-        let far = try far(), near = try near(far)
-        let listen = "unix:\(directory("sub/dir/x.sock"))"
-        #expect(try exchange(Data("configured".utf8), through: directory("made/echo.sock")) == Data("configured".utf8))
-
-        let added = try CommandLineTool.run("forward", "add", listen, "hostb/echo", "--mode", "0600", "--admin", near.admin)
-        #expect(added.status == 0, "\(added.stderr)")
-        #expect(added.text.hasSuffix(" \(listen) -> hostb/echo\n"))
-        #expect(try exchange(Data("added".utf8), through: directory("sub/dir/x.sock")) == Data("added".utf8))
-        let mode = try FileManager.default.attributesOfItem(atPath: directory("sub/dir/x.sock"))[.posixPermissions] as? Int
-        #expect(mode == 0o600)
-
-        let listed = try CommandLineTool.run("forward", "list", "--json", "--admin", near.admin)
-        let forwards = try JSONDecoder().decode([ForwardStatus].self, from: listed.stdout)
-        #expect(forwards.map(\.origin) == ["config", "admin"])
-        #expect(forwards.map(\.accepted) == [1, 1])
-
-        let again = try CommandLineTool.run("forward", "add", listen, "hostb/echo", "--admin", near.admin)
-        #expect(again.status == 1)
-        #expect(again.stderr.contains(listen) && again.stderr.split(separator: "\n").count == 1)
-
-        let removed = try CommandLineTool.run("forward", "remove", listen, "--admin", near.admin)
-        #expect(removed == .init(status: 0, stdout: Data(), stderr: ""))
-        #expect(!FileManager.default.fileExists(atPath: directory("sub/dir/x.sock")))
-        let gone = try CommandLineTool.run("forward", "remove", listen, "--admin", near.admin)
-        #expect(gone.status == 1)
-        #expect(gone.stderr == "culvert: there is no forward '\(listen)'; `culvert forward list` shows what there is\n")
-    }
-
-    @Test func statusShowsThePair() throws {
-        let far = try far(), near = try near(far)
-        let table = try CommandLineTool.run("status", "--admin", near.admin)
-        #expect(table.status == 0)
-        #expect(table.text.hasPrefix("relay hosta, version 0.1.0, up "))
-        #expect(table.text.contains("\nhostb  "))
-        #expect(!table.text.contains("\u{1B}"), "no terminal, no attributes")
-
-        let watch = try CommandLineTool(["status", "--watch", "--json", "--admin", far.admin])
-        try eventually("three lines of JSON") { watch.stdoutSoFar.split(separator: UInt8(ascii: "\n")).count >= 3 }
-        watch.kill(SIGTERM)
-        for line in watch.stdoutSoFar.split(separator: UInt8(ascii: "\n")).prefix(3) {
-            let status = try JSONDecoder().decode(RelayStatus.self, from: line)
-            #expect(status.name == "hostb" && status.peers.map(\.name) == ["hosta"])
+        init() throws {
+            directory = try TemporaryDirectory()
+            let credentials = try TestCredentials(in: directory)
+            for name in ["hosta", "hostb"] { try credentials.issue(name) }
+            services = [try TestService(at: directory("echo.sock"), TestService.echo)]
         }
-    }
 
-    // MARK: connect
-
-    @Test func connectCarriesEveryByteAndNothingElse() throws {
-        let far = try far(), near = try near(far)
-        _ = far
-        let data = Data((0..<4_000_000).map { UInt8(truncatingIfNeeded: $0 &* 131 >> 3) })
-        let output = try CommandLineTool.run("connect", "hostb/echo", "--admin", near.admin, input: data)
-        #expect(output.status == 0, "\(output.stderr)")
-        #expect(output.stdout == data)
-        #expect(output.stderr == "")
-        let sockets = try FileManager.default.contentsOfDirectory(atPath: directory.path).filter { $0.hasPrefix("once-") }
-        #expect(sockets == [])
-    }
-
-    @Test(arguments: [
-        ("hostb/absent", "reset by the peer (connect-failed)"), ("hostb/nothing", "reset by the peer (unknown-service)"),
-        ("hostb/private", "reset by the peer (not-allowed)"), ("hostz/echo", "no peer 'hostz'"),
-        ("hostb/a b", "the service's name has characters other than"),
-    ])
-    func connectSaysWhyItFails(to: String, reason: String) throws {
-        let far = try far(), near = try near(far)
-        _ = far
-        let output = try CommandLineTool(["connect", to, "--admin", near.admin]).output()
-        #expect(output.status == 1)
-        #expect(output.stdout.isEmpty)
-        #expect(output.stderr.contains(reason), "\(output.stderr)")
-        #expect(output.stderr.split(separator: "\n").count == 1)
-    }
-
-    @Test func connectFailsWithTheRelay() throws {
-        let far = try far(), near = try near(far)
-        _ = far
-        let tool = try CommandLineTool(["connect", "hostb/echo", "--admin", near.admin])
-        try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
-        near.tool.kill(SIGKILL)
-        let output = try tool.output()
-        #expect(output.status == 1)
-        #expect(output.stderr.contains("cannot tell whether the stream ended cleanly"))
-    }
-
-    // MARK: Signals
-
-    @Test func reloadTakesNewForwardsAndKeepsStreams() throws {
-        let far = try far(), near = try near(far)
-        let live = FileHandle(fileDescriptor: try UnixSocket.connect(directory("made/echo.sock")), closeOnDealloc: true)
-        live.send(Data("before ".utf8))
-        try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
-
-        try near.configure(
-            sections: try nearSections(far, "  - { listen: \"unix:\(directory("new.sock"))\", to: hostb/echo }"))
-        near.tool.kill(SIGHUP)
-        try near.awaitNotification("RELOADING=1")
-        try near.awaitNotification("READY=1")
-        #expect(try exchange(Data("new".utf8), through: directory("new.sock")) == Data("new".utf8))
-
-        live.send(Data("after".utf8))
-        shutdown(live.fileDescriptor, CInt(SHUT_WR))
-        #expect(live.receiveAll() == Data("before after".utf8))
-    }
-
-    @Test func badReloadChangesNothingAndIsReported() throws {
-        let far = try far(), near = try near(far)
-        let forwards = try near.client.forwards()
-        try near.configure(sections: try nearSections(far, "services: { x: { connect: nowhere, allow: [hostc] } }"))
-        near.tool.kill(SIGHUP)
-        try near.awaitNotification("RELOADING=1")
-        try near.awaitNotification("READY=1")
-        #expect(try near.client.forwards() == forwards)
-        let log = near.tool.stderrSoFar
-        #expect(log.contains("\(near.configurationFile):6:27: services.x.connect: 'nowhere': starts with neither unix: nor tcp:"))
-        #expect(log.contains("services.x.allow[0]: there is no peer 'hostc'"))
-        #expect(log.contains("reload refused, nothing changed errors=2"))
-
-        // The file is fine but a credential is not.
-        try near.configure(sections: try nearSections(far))
-        try Data("garbage".utf8).write(to: URL(fileURLWithPath: directory("hosta.pem")))
-        near.tool.kill(SIGHUP)
-        try near.awaitNotification("RELOADING=1")
-        try near.awaitNotification("READY=1")
-        #expect(near.tool.stderrSoFar.contains("tls: certificate \(directory("hosta.pem"))"))
-        #expect(try exchange(Data("still".utf8), through: directory("made/echo.sock")) == Data("still".utf8))
-    }
-
-    @Test func firstTermDrainsAndStreamsFinish() throws {
-        let far = try far(), near = try near(far)
-        _ = far
-        let live = FileHandle(fileDescriptor: try UnixSocket.connect(directory("made/echo.sock")), closeOnDealloc: true)
-        live.send(Data("first ".utf8))
-        try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
-
-        near.tool.kill(SIGTERM)
-        try near.awaitNotification("STOPPING=1")
-        try eventually("its listeners close") { UnixSocket.occupant(of: directory("made/echo.sock")) == .nothing }
-        #expect(near.tool.isRunning)
-        live.send(Data("last".utf8))
-        shutdown(live.fileDescriptor, CInt(SHUT_WR))
-        #expect(live.receiveAll() == Data("first last".utf8))
-        let output = try near.tool.output()
-        #expect(output.status == 0, "\(output.stderr)")
-        for path in [near.admin, directory("made/echo.sock")] { #expect(!FileManager.default.fileExists(atPath: path)) }
-    }
-
-    @Test func drainIsBounded() throws {
-        let far = try far(), near = try near(far, relay: ", drain: 0s")
-        _ = far
-        let live = FileHandle(fileDescriptor: try UnixSocket.connect(directory("made/echo.sock")), closeOnDealloc: true)
-        live.send(Data("x".utf8))
-        try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
-        near.tool.kill(SIGTERM)
-        let output = try near.tool.output()
-        #expect(output.status == 0)
-        #expect(output.stderr.contains("drain ran out of time cut=1"))
-    }
-
-    @Test func secondTermStopsAtOnce() throws {
-        let far = try far(), near = try near(far, relay: ", drain: 1h")
-        _ = far
-        let live = FileHandle(fileDescriptor: try UnixSocket.connect(directory("made/echo.sock")), closeOnDealloc: true)
-        live.send(Data("x".utf8))
-        try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
-        near.tool.kill(SIGTERM)
-        try near.awaitNotification("STOPPING=1")
-        #expect(near.tool.isRunning)
-        near.tool.kill(SIGINT)
-        let output = try near.tool.output()
-        #expect(output.status == 0)
-        #expect(output.stderr.contains("stopped at once: asked a second time"))
-        #expect(live.receiveAll() == Data())
-    }
-
-    @Test func watchdogIsFed() throws {
-        let far = try far(environment: ["WATCHDOG_USEC": "200000"])
-        for _ in 0..<3 { try far.awaitNotification("WATCHDOG=1") }
-    }
-
-    @Test func adminInterfaceSurvivesWantOfDescriptors() throws {
-        let relay = try RealRelay("hosta", in: directory, sections: "", descriptors: 40)
-        // The relay runs out of descriptors or, between two attempts, nobody listens: both end the loop.
-        var connections: [CInt] = []
-        defer { for connection in connections { close(connection) } }
-        while connections.count < 60, let connection = try? UnixSocket.connect(relay.admin) { connections.append(connection) }
-        try eventually("the failure in the log") { relay.tool.stderrSoFar.contains("admin interface starts again") }
-        for connection in connections { close(connection) }
-        connections = []
-        try eventually("an answer") { (try? relay.client.status()) != nil }
-    }
-
-    @Test func logIsJSONIfAsked() throws {
-        let far = try far(), near = try near(far, relay: ", log: { format: json, level: debug }")
-        _ = far
-        let lines = near.tool.stderrSoFar.split(separator: "\n")
-        #expect(!lines.isEmpty)
-        for line in lines {
-            let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String]
-            #expect(object?["time"] != nil && object?["level"] != nil && object?["message"] != nil)
+        /// hostb offers services to hosta and waits for it.
+        private func far(environment: [String: String] = [:]) throws -> RealRelay {
+            try RealRelay(
+                "hostb", in: directory,
+                sections: """
+                    peers: { hosta: }
+                    services:
+                      echo: { connect: "unix:\(directory("echo.sock"))", allow: [hosta] }
+                      absent: { connect: "unix:\(directory("absent.sock"))", allow: [hosta] }
+                      private: { connect: "unix:\(directory("echo.sock"))", allow: [] }
+                    """, environment: environment)
         }
-        #expect(lines.contains { $0.contains(#""peer":"hostb""#) })
+
+        private func nearSections(_ far: RealRelay, _ more: String = "") throws -> String {
+            """
+            peers: { hostb: { addresses: ["\(try far.address())"] } }
+            forwards:
+              - { listen: "unix:\(directory("made/echo.sock"))", to: hostb/echo, mode: "0600" }
+            \(more)
+            """
+        }
+
+        private func near(_ far: RealRelay, relay: String = "", environment: [String: String] = [:]) throws -> RealRelay
+        {
+            let near = try RealRelay(
+                "hosta", in: directory, relay: relay, sections: try nearSections(far), environment: environment)
+            try near.awaitSession(with: "hostb")
+            return near
+        }
+
+        /// Sends all of `data` through a forward and returns what comes back.
+        private func exchange(_ data: Data, through path: String) throws -> Data {
+            let connection = try Channel(connectedTo: path)
+            try connection.send(data)
+            connection.endSending()
+            return try connection.receiveAll()
+        }
+
+        @Test func forwardsAreSeenAddedUsedAndRemoved() throws {
+            let far = try far()
+            let near = try near(far)
+            let listen = "unix:\(directory("sub/dir/x.sock"))"
+            #expect(
+                try exchange(Data("configured".utf8), through: directory("made/echo.sock")) == Data("configured".utf8))
+
+            let added = try CommandLineTool.run(
+                "forward", "add", listen, "hostb/echo", "--mode", "0600", "--admin", near.admin)
+            #expect(added.status == 0, "\(added.stderr)")
+            #expect(added.text.hasSuffix(" \(listen) -> hostb/echo\n"))
+            #expect(try exchange(Data("added".utf8), through: directory("sub/dir/x.sock")) == Data("added".utf8))
+            let mode =
+                try FileManager.default.attributesOfItem(atPath: directory("sub/dir/x.sock"))[.posixPermissions] as? Int
+            #expect(mode == 0o600)
+
+            let listed = try CommandLineTool.run("forward", "list", "--json", "--admin", near.admin)
+            let forwards = try JSONDecoder().decode([ForwardStatus].self, from: listed.stdout)
+            #expect(forwards.map(\.origin) == ["config", "admin"])
+            #expect(forwards.map(\.accepted) == [1, 1])
+
+            let again = try CommandLineTool.run("forward", "add", listen, "hostb/echo", "--admin", near.admin)
+            #expect(again.status == 1)
+            #expect(again.stderr.contains(listen) && again.stderr.split(separator: "\n").count == 1)
+
+            let removed = try CommandLineTool.run("forward", "remove", listen, "--admin", near.admin)
+            #expect(removed == .init(status: 0, stdout: Data(), stderr: ""))
+            #expect(!FileManager.default.fileExists(atPath: directory("sub/dir/x.sock")))
+            let gone = try CommandLineTool.run("forward", "remove", listen, "--admin", near.admin)
+            #expect(gone.status == 1)
+            #expect(
+                gone.stderr == "culvert: there is no forward '\(listen)'; `culvert forward list` shows what there is\n")
+        }
+
+        @Test func statusShowsThePair() throws {
+            let far = try far()
+            let near = try near(far)
+            let table = try CommandLineTool.run("status", "--admin", near.admin)
+            #expect(table.status == 0)
+            #expect(table.text.hasPrefix("relay hosta, version 0.1.0, up "))
+            #expect(table.text.contains("\nhostb  "))
+            #expect(!table.text.contains("\u{1B}"), "no terminal, no attributes")
+
+            let watch = try CommandLineTool(["status", "--watch", "--json", "--admin", far.admin])
+            try eventually("three lines of JSON") { watch.stdoutSoFar.split(separator: UInt8(ascii: "\n")).count >= 3 }
+            watch.kill(SIGTERM)
+            for line in watch.stdoutSoFar.split(separator: UInt8(ascii: "\n")).prefix(3) {
+                let status = try JSONDecoder().decode(RelayStatus.self, from: line)
+                #expect(status.name == "hostb" && status.peers.map(\.name) == ["hosta"])
+            }
+        }
+
+        // MARK: connect
+
+        @Test func connectCarriesEveryByteAndNothingElse() throws {
+            let far = try far()
+            let near = try near(far)
+            _ = far
+            let data = Data((0..<4_000_000).map { UInt8(truncatingIfNeeded: $0 &* 131 >> 3) })
+            let output = try CommandLineTool.run("connect", "hostb/echo", "--admin", near.admin, input: data)
+            #expect(output.status == 0, "\(output.stderr)")
+            #expect(output.stdout == data)
+            #expect(output.stderr == "")
+            let sockets = try FileManager.default.contentsOfDirectory(atPath: directory.path).filter {
+                $0.hasPrefix("once-")
+            }
+            #expect(sockets == [])
+        }
+
+        @Test(arguments: [
+            ("hostb/absent", "reset by the peer (connect-failed)"),
+            ("hostb/nothing", "reset by the peer (unknown-service)"),
+            ("hostb/private", "reset by the peer (not-allowed)"), ("hostz/echo", "no peer 'hostz'"),
+            ("hostb/a b", "the service's name has characters other than"),
+        ])
+        func connectSaysWhyItFails(to: String, reason: String) throws {
+            let far = try far()
+            let near = try near(far)
+            _ = far
+            let output = try CommandLineTool(["connect", to, "--admin", near.admin]).output()
+            #expect(output.status == 1)
+            #expect(output.stdout.isEmpty)
+            #expect(output.stderr.contains(reason), "\(output.stderr)")
+            #expect(output.stderr.split(separator: "\n").count == 1)
+        }
+
+        @Test func connectFailsWithTheRelay() throws {
+            let far = try far()
+            let near = try near(far)
+            _ = far
+            let tool = try CommandLineTool(["connect", "hostb/echo", "--admin", near.admin])
+            try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
+            near.tool.kill(SIGKILL)
+            let output = try tool.output()
+            #expect(output.status == 1)
+            #expect(output.stderr.contains("cannot tell whether the stream ended cleanly"))
+        }
+
+        // MARK: Signals
+
+        @Test func reloadTakesNewForwardsAndKeepsStreams() throws {
+            let far = try far()
+            let near = try near(far)
+            let live = try Channel(connectedTo: directory("made/echo.sock"))
+            try live.send("before ")
+            try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
+
+            try near.configure(
+                sections: try nearSections(far, "  - { listen: \"unix:\(directory("new.sock"))\", to: hostb/echo }"))
+            near.tool.kill(SIGHUP)
+            try near.awaitNotification("RELOADING=1")
+            try near.awaitNotification("READY=1")
+            #expect(try exchange(Data("new".utf8), through: directory("new.sock")) == Data("new".utf8))
+
+            try live.send("after")
+            live.endSending()
+            #expect(try live.receiveAll() == Data("before after".utf8))
+        }
+
+        @Test func badReloadChangesNothingAndIsReported() throws {
+            let far = try far()
+            let near = try near(far)
+            let forwards = try near.client.forwards()
+            try near.configure(sections: try nearSections(far, "services: { x: { connect: nowhere, allow: [hostc] } }"))
+            near.tool.kill(SIGHUP)
+            try near.awaitNotification("RELOADING=1")
+            try near.awaitNotification("READY=1")
+            #expect(try near.client.forwards() == forwards)
+            let log = near.tool.stderrSoFar
+            #expect(
+                log.contains(
+                    "\(near.configurationFile):6:27: services.x.connect: 'nowhere': starts with neither unix: nor tcp:")
+            )
+            #expect(log.contains("services.x.allow[0]: there is no peer 'hostc'"))
+            #expect(log.contains("reload refused, nothing changed errors=2"))
+
+            // The file is fine but a credential is not.
+            try near.configure(sections: try nearSections(far))
+            try Data("garbage".utf8).write(to: URL(fileURLWithPath: directory("hosta.pem")))
+            near.tool.kill(SIGHUP)
+            try near.awaitNotification("RELOADING=1")
+            try near.awaitNotification("READY=1")
+            #expect(near.tool.stderrSoFar.contains("tls: certificate \(directory("hosta.pem"))"))
+            #expect(try exchange(Data("still".utf8), through: directory("made/echo.sock")) == Data("still".utf8))
+        }
+
+        @Test func firstTermDrainsAndStreamsFinish() throws {
+            let far = try far()
+            let near = try near(far)
+            _ = far
+            let live = try Channel(connectedTo: directory("made/echo.sock"))
+            try live.send("first ")
+            try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
+
+            near.tool.kill(SIGTERM)
+            try near.awaitNotification("STOPPING=1")
+            try eventually("its listeners close") { UnixSocket.occupant(of: directory("made/echo.sock")) == .nothing }
+            #expect(near.tool.isRunning)
+            try live.send("last")
+            live.endSending()
+            #expect(try live.receiveAll() == Data("first last".utf8))
+            let output = try near.tool.output()
+            #expect(output.status == 0, "\(output.stderr)")
+            for path in [near.admin, directory("made/echo.sock")] {
+                #expect(!FileManager.default.fileExists(atPath: path))
+            }
+        }
+
+        @Test func drainIsBounded() throws {
+            let far = try far()
+            let near = try near(far, relay: ", drain: 0s")
+            _ = far
+            let live = try Channel(connectedTo: directory("made/echo.sock"))
+            try live.send("x")
+            try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
+            near.tool.kill(SIGTERM)
+            let output = try near.tool.output()
+            #expect(output.status == 0)
+            #expect(output.stderr.contains("drain ran out of time cut=1"))
+        }
+
+        @Test func secondTermStopsAtOnce() throws {
+            let far = try far()
+            let near = try near(far, relay: ", drain: 1h")
+            _ = far
+            let live = try Channel(connectedTo: directory("made/echo.sock"))
+            try live.send("x")
+            try eventually("its stream") { try !near.client.status().peers[0].sessions.flatMap(\.streams).isEmpty }
+            near.tool.kill(SIGTERM)
+            try near.awaitNotification("STOPPING=1")
+            #expect(near.tool.isRunning)
+            near.tool.kill(SIGINT)
+            let output = try near.tool.output()
+            #expect(output.status == 0)
+            #expect(output.stderr.contains("stopped at once: asked a second time"))
+            #expect(try live.receiveAll() == Data())
+        }
+
+        @Test func watchdogIsFed() throws {
+            let far = try far(environment: ["WATCHDOG_USEC": "200000"])
+            for _ in 0..<3 { try far.awaitNotification("WATCHDOG=1") }
+        }
+
+        @Test func adminInterfaceSurvivesWantOfDescriptors() throws {
+            let relay = try RealRelay("hosta", in: directory, sections: "", descriptors: 40)
+            // The relay runs out of descriptors or, between two attempts, nobody listens: both end the loop.
+            var connections: [CInt] = []
+            defer { for connection in connections { close(connection) } }
+            while connections.count < 60, let connection = try? UnixSocket.connect(relay.admin) {
+                connections.append(connection)
+            }
+            try eventually("the failure in the log") { relay.tool.stderrSoFar.contains("admin interface starts again") }
+            for connection in connections { close(connection) }
+            connections = []
+            try eventually("an answer") { (try? relay.client.status()) != nil }
+        }
+
+        @Test func logIsJSONIfAsked() throws {
+            let far = try far()
+            let near = try near(far, relay: ", log: { format: json, level: debug }")
+            _ = far
+            let lines = near.tool.stderrSoFar.split(separator: "\n")
+            #expect(!lines.isEmpty)
+            for line in lines {
+                let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String]
+                #expect(object?["time"] != nil && object?["level"] != nil && object?["message"] != nil)
+            }
+            #expect(lines.contains { $0.contains(#""peer":"hostb""#) })
+        }
     }
 }

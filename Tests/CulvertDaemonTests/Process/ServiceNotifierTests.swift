@@ -55,14 +55,15 @@ import Testing
         ServiceNotifier(environment: ["NOTIFY_SOCKET": "vsock:2:1234"]).send(.ready)
     }
 
-    @Test(arguments: [
-        ([:], nil),
-        (["WATCHDOG_USEC": "30000000"], .seconds(15)),
-        (["WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"], nil),
-        (["WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "\(getpid())"], .seconds(15)),
-        (["WATCHDOG_USEC": "0"], nil),
-        (["WATCHDOG_USEC": "soon"], nil),
-    ] as [([String: String], Duration?)])
+    @Test(
+        arguments: [
+            ([:], nil),
+            (["WATCHDOG_USEC": "30000000"], .seconds(15)),
+            (["WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"], nil),
+            (["WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "\(getpid())"], .seconds(15)),
+            (["WATCHDOG_USEC": "0"], nil),
+            (["WATCHDOG_USEC": "soon"], nil),
+        ] as [([String: String], Duration?)])
     func watchdogIsFedTwiceInItsTime(environment: [String: String], interval: Duration?) {
         #expect(ServiceNotifier(environment: environment).watchdogInterval == interval)
     }

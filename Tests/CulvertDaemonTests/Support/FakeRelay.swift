@@ -16,7 +16,9 @@ final class FakeRelay: RelayControl {
     func status() async -> RelayStatus { state.withLock { $0 } }
 
     func addForward(_ settings: ForwardSettings) async throws(RelayError) -> ForwardStatus {
-        guard settings.to.peer == "hostb" else { throw RelayError("no peer '\(settings.to.peer)'; the configuration has hostb") }
+        guard settings.to.peer == "hostb" else {
+            throw RelayError("no peer '\(settings.to.peer)'; the configuration has hostb")
+        }
         added.withLock { $0.append(settings) }
         let forward = ForwardStatus(
             id: "f9", listen: settings.listen.description, to: settings.to.description, origin: "admin", accepted: 0,
@@ -51,7 +53,8 @@ extension RelayStatus {
                                 tls: "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384", bytesSent: 5000, bytesReceived: 600)
                         ],
                         streams: [
-                            .sample(id: 1, service: "web1", outgoing: true), .sample(id: 2, service: "web\u{1B}[2J", outgoing: false),
+                            .sample(id: 1, service: "web1", outgoing: true),
+                            .sample(id: 2, service: "web\u{1B}[2J", outgoing: false),
                         ])
                 ],
                 lastError: nil, streamsOpened: 12, streamsReset: 3, bytesSent: 1 << 30, bytesReceived: 2048),
@@ -65,7 +68,8 @@ extension RelayStatus {
                 ended: [
                     StreamOutcome(
                         stream: 1, time: 1, bytesSent: 1, bytesReceived: 1,
-                        reset: ResetReport(code: "connect-failed", errno: "ECONNREFUSED", text: "no QEMU there", remote: true))
+                        reset: ResetReport(
+                            code: "connect-failed", errno: "ECONNREFUSED", text: "no QEMU there", remote: true))
                 ])
         ],
         services: [ServiceStatus(name: "web1", connect: "tcp:127.0.0.1:4444", allow: ["hostb"])],
