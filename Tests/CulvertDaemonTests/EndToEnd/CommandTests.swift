@@ -118,7 +118,7 @@ extension BlockingTests {
             #expect(output.status == 0)
             #expect(
                 output.stderr.contains(
-                    "\(file):2:1: tls: key \(directory("hosta.key")): others than its owner may read it")
+                    "\(file):2:1: tls: key \(directory("hosta.key")): its mode 0644 lets others than its owner use it")
             )
             #expect(
                 output.stderr.contains(

@@ -11,12 +11,12 @@ struct TestCredentials {
 
     init(in directory: TemporaryDirectory) throws {
         self.directory = directory
-        authority = try CertificateAuthority(CertificateTerms(name: "Test CA", days: 2))
+        authority = try CertificateAuthority(CertificateTerms(name: "Test CA", days: 365))
         try write("ca.pem", authority.certificate.pem())
     }
 
     func issue(_ name: String) throws {
-        var terms = CertificateTerms(name: name, days: 1)
+        var terms = CertificateTerms(name: name, days: 365)
         terms.dnsNames = [name]
         let issued = try authority.issue(terms)
         try write("\(name).pem", issued.certificate.pem())
