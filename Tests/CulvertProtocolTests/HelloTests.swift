@@ -109,7 +109,7 @@ import Testing
     @Test(arguments: bothRoles)
     func nothingButGoawayMayPrecedeHello(role: SessionConfiguration.Role) throws {
         let frames: [Frame] = [
-            .open(Open(stream: 1, credit: 0, priority: .auto, service: "s")), .data(1, at: 0, [1]), .data(0, at: 0),
+            .open(Open(stream: 1, credit: 0, priority: .auto, service: "s")), .data(1, at: 0, [1]), .data(1, at: 0),
             .ack(Ack(stream: 1, received: 0, credit: 0)), .ping(0), .pong(0),
             .reset(Reset(stream: 1, finalOffset: 0, reason: ResetReason(.localClosed, ""))),
         ]

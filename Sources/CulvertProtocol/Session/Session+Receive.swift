@@ -87,7 +87,7 @@ extension Session {
 
     private func checkWasOpened(_ id: UInt64, _ frame: String) throws(ProtocolViolation) {
         let isOwn = id % 2 == nextID % 2
-        guard id != 0, isOwn ? id < nextID : id <= highestPeerID else {
+        guard isOwn ? id < nextID : id <= highestPeerID else {
             throw ProtocolViolation("\(frame) for stream \(id), which was never opened")
         }
     }
@@ -133,7 +133,7 @@ extension Session {
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ deliver: Delivery
     ) throws(ProtocolViolation) {
         let (open, first) = try Open.read(header, body)
-        guard open.stream % 2 != nextID % 2, open.stream != 0, open.stream == nextPeerID else {
+        guard open.stream == nextPeerID else {
             throw ProtocolViolation("opens stream \(open.stream), the next one is \(nextPeerID)")
         }
         highestPeerID = open.stream

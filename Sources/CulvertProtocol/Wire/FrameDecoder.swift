@@ -106,6 +106,9 @@ struct FrameDecoder: ~Copyable {
             throw ProtocolViolation("length \(length) of a frame of type \(kind)")
         }
         let stream = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        guard kind.isOfSession == (stream == 0) else {
+            throw ProtocolViolation("stream \(stream) in a frame of type \(kind)")
+        }
         return FrameHeader(kind, flags: flags, length: Int(length), stream: stream)
     }
 }

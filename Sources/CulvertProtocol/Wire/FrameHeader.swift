@@ -26,6 +26,14 @@ public enum FrameKind: UInt8, Sendable, CaseIterable {
     case ping = 6
     case pong = 7
     case goaway = 8
+
+    /// It concerns the whole session, and its stream is 0.
+    var isOfSession: Bool {
+        switch self {
+        case .hello, .ping, .pong, .goaway: true
+        case .open, .data, .ack, .reset: false
+        }
+    }
 }
 
 public struct FrameFlags: OptionSet, Sendable {
