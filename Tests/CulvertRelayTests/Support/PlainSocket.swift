@@ -1,60 +1,56 @@
-import Foundation
+import CulvertIO
 import Glibc
+import Synchronization
 
 /// A blocking socket of a test's own, without any code of the relay. Every call ends within a limit.
-final class PlainSocket: @unchecked Sendable {
-    struct Failure: Error, CustomStringConvertible {
-        var operation: String
-        var code: CInt
-        var description: String { "\(operation): \(String(cString: strerror(code)))" }
+final class PlainSocket: Sendable {
+    private static let limit = 60
+    /// -1 once it is closed.
+    private let raw: Atomic<CInt>
+
+    private init(adopting descriptor: CInt) {
+        raw = Atomic(descriptor)
+        setLimit(seconds: Self.limit)
     }
 
-    private static let limit = 20
-    let descriptor: CInt
+    deinit { close() }
 
-    private init(_ descriptor: CInt) {
-        self.descriptor = descriptor
-        var limit = timeval(tv_sec: Self.limit, tv_usec: 0)
-        let size = socklen_t(MemoryLayout<timeval>.size)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size)
-    }
+    var descriptor: CInt { raw.load(ordering: .relaxed) }
 
-    deinit { close(descriptor) }
+    // MARK: Making
 
-    static func listen(unix path: String, backlog: CInt = 1024) throws -> PlainSocket {
-        let socket = PlainSocket(Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0))
-        try socket.check("bind \(path)", withAddress(path) { bind(socket.descriptor, $0, $1) })
-        try socket.check("listen", Glibc.listen(socket.descriptor, backlog))
+    /// - Parameter endpoint: of a UNIX socket, or of a numeric IPv4 address; port 0 lets the kernel choose.
+    static func listen(_ endpoint: Endpoint, backlog: CInt = 4096) throws -> PlainSocket {
+        let socket = try make(endpoint)
+        try check("bind \(endpoint)", withAddress(endpoint) { bind(socket.descriptor, $0, $1) })
+        try check("listen on \(endpoint)", Glibc.listen(socket.descriptor, backlog))
         return socket
     }
 
-    static func connect(unix path: String) throws -> PlainSocket {
-        let socket = PlainSocket(Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0))
-        try socket.check("connect \(path)", withAddress(path) { Glibc.connect(socket.descriptor, $0, $1) })
+    /// - Parameter receiveBuffer: bytes the kernel takes before a reader does; nil leaves its choice.
+    static func connect(_ endpoint: Endpoint, receiveBuffer: CInt? = nil) throws -> PlainSocket {
+        let socket = try make(endpoint)
+        if let receiveBuffer { socket.set(SO_RCVBUF, receiveBuffer) }
+        try check("connect to \(endpoint)", withAddress(endpoint) { Glibc.connect(socket.descriptor, $0, $1) })
         return socket
     }
 
-    static func connect(port: UInt16) throws -> PlainSocket {
-        let socket = PlainSocket(Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.connect(socket.descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        try socket.check("connect port \(port)", result)
-        return socket
-    }
+    static let anyPort = Endpoint.tcp(host: "127.0.0.1", port: 0)
 
     func accept() throws -> PlainSocket {
         let accepted = Glibc.accept(descriptor, nil, nil)
-        try check("accept", accepted)
-        return PlainSocket(accepted)
+        try Self.check("accept", accepted)
+        return PlainSocket(adopting: accepted)
     }
+
+    private static func make(_ endpoint: Endpoint) throws -> PlainSocket {
+        let family = if case .unix = endpoint { AF_UNIX } else { AF_INET }
+        let descriptor = Glibc.socket(family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        try check("make a socket", descriptor)
+        return PlainSocket(adopting: descriptor)
+    }
+
+    // MARK: Bytes
 
     func write(_ bytes: [UInt8]) throws {
         var sent = 0
@@ -62,68 +58,142 @@ final class PlainSocket: @unchecked Sendable {
             let count = bytes.withUnsafeBytes {
                 send(descriptor, $0.baseAddress! + sent, bytes.count - sent, CInt(MSG_NOSIGNAL))
             }
-            try check("send", CInt(clamping: count))
+            try Self.check("send", CInt(clamping: count))
             sent += count
         }
     }
 
+    func write(_ text: String) throws { try write(Array(text.utf8)) }
+
     /// At most `limit` bytes; empty at the end.
     func read(_ limit: Int = 64 << 10) throws -> [UInt8] {
-        var buffer = [UInt8](repeating: 0, count: limit)
-        let count = recv(descriptor, &buffer, limit, 0)
-        try check("receive", CInt(clamping: count))
-        return Array(buffer[..<count])
+        try [UInt8](unsafeUninitializedCapacity: limit) { buffer, filled in
+            let count = recv(descriptor, buffer.baseAddress, limit, 0)
+            try Self.check("receive", CInt(clamping: count))
+            filled = count
+        }
     }
 
     func read(exactly count: Int) throws -> [UInt8] {
         var result: [UInt8] = []
         while result.count < count {
             let piece = try read(count - result.count)
-            if piece.isEmpty { throw Failure(operation: "receive: the stream ended after \(result.count) of \(count)", code: 0) }
+            guard !piece.isEmpty else { throw Failure("receive \(count) bytes: the stream ended after \(result.count)") }
             result += piece
         }
         return result
     }
 
     func readToEnd() throws -> [UInt8] {
+        let (bytes, error) = readUntilOver()
+        guard error == 0 else { throw Failure("receive: after \(bytes.count) bytes", error) }
+        return bytes
+    }
+
+    /// What arrives before the end, or before the error that ends it.
+    func readUntilOver() -> (bytes: [UInt8], error: CInt) {
         var result: [UInt8] = []
-        while true {
-            let piece = try read()
-            if piece.isEmpty { return result }
-            result += piece
+        do {
+            while case let piece = try read(), !piece.isEmpty { result += piece }
+            return (result, 0)
+        } catch {
+            return (result, (error as? Failure)?.code ?? -1)
         }
     }
+
+    /// Writes until the kernel takes no more now.
+    /// - Returns: how many of `bytes` it took.
+    func writeWhatFits(_ bytes: ArraySlice<UInt8>) throws -> Int {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                send(descriptor, $0.baseAddress! + sent, bytes.count - sent, CInt(MSG_NOSIGNAL | MSG_DONTWAIT))
+            }
+            if count < 0, errno == EAGAIN { break }
+            try Self.check("send", CInt(clamping: count))
+            sent += count
+        }
+        return sent
+    }
+
+    // MARK: End
 
     func finishWriting() { shutdown(descriptor, CInt(SHUT_WR)) }
 
-    private func check(_ operation: String, _ result: CInt) throws {
-        if result < 0 { throw Failure(operation: operation, code: errno) }
+    /// Wakes whoever waits on it; accepting or reading is over.
+    func stop() { shutdown(descriptor, CInt(SHUT_RDWR)) }
+
+    /// Idempotent. Nobody may be using it.
+    func close() {
+        let descriptor = raw.exchange(-1, ordering: .relaxed)
+        if descriptor >= 0 { Glibc.close(descriptor) }
     }
 
-    private static func withAddress(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> CInt) -> CInt {
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        return withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+    /// Closes it so that a TCP peer sees a reset; a UNIX peer does if bytes it sent were not read.
+    func reset() {
+        var immediately = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &immediately, socklen_t(MemoryLayout<linger>.size))
+        close()
+    }
+
+    // MARK: Options and addresses
+
+    var isNonBlocking: Bool {
+        get { fcntl(descriptor, F_GETFL) & O_NONBLOCK != 0 }
+        set { _ = fcntl(descriptor, F_SETFL, newValue ? O_NONBLOCK : 0) }
+    }
+
+    /// Where a listener of `anyPort` listens.
+    var port: UInt16 {
+        var address = sockaddr_in()
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        withUnsafeMutablePointer(to: &address) {
+            _ = $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+        }
+        return UInt16(bigEndian: address.sin_port)
+    }
+
+    var endpoint: Endpoint { .tcp(host: "127.0.0.1", port: port) }
+
+    private func set(_ option: CInt, _ value: CInt) {
+        var value = value
+        setsockopt(descriptor, SOL_SOCKET, option, &value, socklen_t(MemoryLayout<CInt>.size))
+    }
+
+    private func setLimit(seconds: Int) {
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
     }
-}
 
-/// Runs blocking work on a thread of its own.
-func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-    try await withCheckedThrowingContinuation { continuation in
-        Thread.detachNewThread { continuation.resume(with: Result(catching: body)) }
+    private static func check(_ operation: String, _ result: CInt) throws {
+        if result < 0 { throw Failure(operation, errno) }
     }
-}
 
-/// Waits until `condition` holds; an error names what did not happen.
-func eventually(
-    _ what: String, within limit: Duration = .seconds(20), _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + limit
-    while try await !condition() {
-        if ContinuousClock.now > deadline { throw PlainSocket.Failure(operation: "waiting until \(what)", code: ETIMEDOUT) }
-        try await Task.sleep(for: .milliseconds(5))
+    private static func withAddress(
+        _ endpoint: Endpoint, _ body: (UnsafePointer<sockaddr>, socklen_t) -> CInt
+    ) -> CInt {
+        switch endpoint {
+        case .unix(let path):
+            var address = sockaddr_un()
+            address.sun_family = sa_family_t(AF_UNIX)
+            withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+            return withPointer(to: address, body)
+        case .tcp(let host, let port):
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_port = port.bigEndian
+            inet_pton(AF_INET, host, &address.sin_addr)
+            return withPointer(to: address, body)
+        }
+    }
+
+    private static func withPointer<Address>(
+        to address: Address, _ body: (UnsafePointer<sockaddr>, socklen_t) -> CInt
+    ) -> CInt {
+        withUnsafePointer(to: address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<Address>.size)) }
+        }
     }
 }

@@ -5,77 +5,115 @@ import Logging
 
 @testable import CulvertRelay
 
-/// A directory that goes when the test ends.
-final class TestDirectory: Sendable {
-    let path: String
+enum Side: CaseIterable { case a, b }
+
+/// What two relays are started with: `a` dials `b`, each is the other's peer.
+struct PairSetup {
+    let directory: TestDirectory
+    let pki: TestPKI
+    var a: RelaySettings
+    var b: RelaySettings
+    var credentialsOfA: TLSContext
+    var credentialsOfB: TLSContext
 
     init() throws {
-        path = "/tmp/culvert-\(UInt32.random(in: .min ... .max))"
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        directory = try TestDirectory()
+        pki = try TestPKI(directory)
+        a = relaySettings("a", directory)
+        a.listen = []
+        b = relaySettings("b", directory)
+        a.peers = [PeerSettings(name: "b", addresses: [])]
+        b.peers = [PeerSettings(name: "a", addresses: [])]
+        credentialsOfA = try pki.context("a")
+        credentialsOfB = try pki.context("b")
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    /// The same limits for both.
+    mutating func limit(_ edit: (inout RelayLimits) -> Void) {
+        edit(&a.limits)
+        edit(&b.limits)
+    }
 
-    subscript(name: String) -> String { "\(path)/\(name)" }
+    /// A service at the far side and a forward at the near side that leads to it.
+    ///
+    /// - Parameters:
+    ///   - name: of the service; as the forward asks for it, it may have `/NAME`.
+    ///   - target: nil if there is to be no such service.
+    ///   - side: where local programs connect.
+    ///   - near: where the forward listens; a UNIX socket of that name by default.
+    mutating func route(
+        _ name: String, to target: Endpoint?, from side: Side = .a, near: Endpoint? = nil,
+        _ edit: (inout ForwardSettings) -> Void = { _ in }
+    ) {
+        let far = side == .a ? "b" : "a"
+        var forward = ForwardSettings(
+            listen: near ?? directory.socket("\(side)-\(name.replacing("/", with: "-"))"),
+            to: ServiceReference(peer: far, service: name))
+        edit(&forward)
+        let service = target.map {
+            ServiceSettings(name: String(name.prefix { $0 != "/" }), connect: $0, allow: ["\(side)"])
+        }
+        switch side {
+        case .a:
+            a.forwards.append(forward)
+            if let service { b.services.append(service) }
+        case .b:
+            b.forwards.append(forward)
+            if let service { a.services.append(service) }
+        }
+    }
 }
 
-/// One certificate authority and certificates of it.
-struct TestPKI {
-    let authority: CertificateAuthority
-    let directory: TestDirectory
-
-    init(_ directory: TestDirectory) throws {
-        self.directory = directory
-        authority = try CertificateAuthority(CertificateTerms(name: "test CA", days: 2))
-        try Data(authority.certificate.pem()).write(to: URL(fileURLWithPath: directory["ca.pem"]))
-    }
-
-    func context(_ name: String) throws -> TLSContext {
-        var terms = CertificateTerms(name: name, days: 1)
-        terms.dnsNames = [name]
-        let issued = try authority.issue(terms)
-        try Data(issued.certificate.pem()).write(to: URL(fileURLWithPath: directory["\(name).pem"]))
-        try Data(issued.key.pem()).write(to: URL(fileURLWithPath: directory["\(name).key"]))
-        return try TLSContext(files: TLSFiles(
-            ca: directory["ca.pem"], certificate: directory["\(name).pem"], key: directory["\(name).key"]))
-    }
+func relaySettings(_ name: String, _ directory: TestDirectory) -> RelaySettings {
+    RelaySettings(name: name, listen: [PlainSocket.anyPort], runtimeDirectory: directory.path)
 }
 
-/// Two relays in this process: `a` dials `b`.
-final class RelayPair {
+/// A relay as tests want it: silent, unless CULVERT_TEST_LOG asks for its log.
+func makeRelay(_ settings: RelaySettings, _ credentials: TLSContext) throws -> Relay {
+    var logger = Logger(label: settings.name) { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = ProcessInfo.processInfo.environment["CULVERT_TEST_LOG"] == nil ? .critical : .debug
+    return try Relay(settings: settings, tls: credentials, logger: logger)
+}
+
+/// Two relays in this process.
+struct RelayPair: Sendable {
     let directory: TestDirectory
     let pki: TestPKI
     let a: Relay
     let b: Relay
+    /// Where local programs connect, by the name that was asked for.
+    private let near: [String: Endpoint]
 
-    /// - Parameters:
-    ///   - services: of b, name and target; all allow a.
-    ///   - forwards: of a, socket's file name and service of b.
-    init(
-        services: [(String, Endpoint)] = [], forwards: [(String, String)] = [],
-        limits: RelayLimits = RelayLimits(), directory: TestDirectory? = nil
-    ) async throws {
-        let directory = try directory ?? TestDirectory()
-        self.directory = directory
-        pki = try TestPKI(directory)
-        var logger = Logger(label: "culvert") { _ in StreamLogHandler.standardError(label: "culvert") }
-        logger.logLevel = ProcessInfo.processInfo.environment["CULVERT_TEST_LOG"] == nil ? .critical : .debug
-
-        var settings = RelaySettings(name: "b", listen: [.tcp(host: "127.0.0.1", port: 0)], runtimeDirectory: directory.path)
-        settings.limits = limits
-        settings.peers = [PeerSettings(name: "a", addresses: [])]
-        settings.services = services.map { ServiceSettings(name: $0.0, connect: $0.1, allow: ["a"]) }
-        b = try Relay(settings: settings, tls: pki.context("b"), logger: logger)
+    fileprivate init(_ setup: PairSetup) async throws {
+        directory = setup.directory
+        pki = setup.pki
+        b = try makeRelay(setup.b, setup.credentialsOfB)
         try await b.start()
-
-        settings = RelaySettings(name: "a", listen: [], runtimeDirectory: directory.path)
-        settings.limits = limits
-        settings.peers = [PeerSettings(name: "b", addresses: [try Endpoint(hostAndPort: await b.status().listen[0])])]
-        settings.forwards = forwards.map {
-            ForwardSettings(listen: .unix(path: directory[$0.0]), to: ServiceReference(peer: "b", service: $0.1))
+        do {
+            var settings = setup.a
+            if settings.peers.first?.addresses.isEmpty == true, let port = await b.status().listen.first {
+                settings.peers[0].addresses = [try Endpoint(hostAndPort: port)]
+            }
+            a = try makeRelay(settings, setup.credentialsOfA)
+            try await a.start()
+        } catch {
+            await b.stop()
+            throw error
         }
-        a = try Relay(settings: settings, tls: pki.context("a"), logger: logger)
-        try await a.start()
+        var near: [String: Endpoint] = [:]
+        for forward in await a.status().forwards + b.status().forwards {
+            near[String(forward.to.dropFirst(2))] = try Endpoint(forward.listen)
+        }
+        self.near = near
+    }
+
+    subscript(side: Side) -> Relay { side == .a ? a : b }
+
+    func endpoint(_ name: String) -> Endpoint { near[name]! }
+
+    func connect(_ name: String) async throws -> PlainSocket {
+        let endpoint = endpoint(name)
+        return try await onThread { try PlainSocket.connect(endpoint) }
     }
 
     func stop() async {
@@ -84,8 +122,44 @@ final class RelayPair {
     }
 
     /// Streams that either relay has now.
-    func streams() async -> Int {
-        let peers = await a.status().peers + b.status().peers
-        return peers.flatMap(\.sessions).reduce(0) { $0 + $1.streams.count }
+    func streams() async -> [StreamStatus] { await a.status().streams + b.status().streams }
+
+    /// Waits until no stream is left, and with them no memory.
+    func settle() async throws {
+        try await eventually("no stream is left, nor its memory") {
+            let (a, b) = await (a.status(), b.status())
+            return a.streams.isEmpty && b.streams.isEmpty && a.memory == 0 && b.memory == 0
+        }
     }
+}
+
+/// Starts two relays, and stops them however `body` ends.
+func withPair(
+    _ prepare: (inout PairSetup) throws -> Void = { _ in }, run body: (RelayPair) async throws -> Void
+) async throws {
+    var setup = try PairSetup()
+    try prepare(&setup)
+    let pair = try await RelayPair(setup)
+    do {
+        try await body(pair)
+    } catch {
+        await pair.stop()
+        throw error
+    }
+    await pair.stop()
+}
+
+/// Starts one relay, and stops it however `body` ends.
+func withRelay(
+    _ settings: RelaySettings, _ credentials: TLSContext, run body: (Relay) async throws -> Void
+) async throws {
+    let relay = try makeRelay(settings, credentials)
+    try await relay.start()
+    do {
+        try await body(relay)
+    } catch {
+        await relay.stop()
+        throw error
+    }
+    await relay.stop()
 }

@@ -1,0 +1,55 @@
+import Foundation
+import Glibc
+
+/// Something a test did that failed, or something it waited for that did not come.
+struct Failure: Error, CustomStringConvertible {
+    var operation: String
+    /// 0 if no system call failed.
+    var code: CInt
+
+    init(_ operation: String, _ code: CInt = 0) {
+        self.operation = operation
+        self.code = code
+    }
+
+    var description: String { code == 0 ? operation : "\(operation): \(String(cString: strerror(code)))" }
+}
+
+/// Runs blocking work on a thread of its own.
+func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread.detachNewThread { continuation.resume(with: Result(catching: body)) }
+    }
+}
+
+/// Waits until `condition` holds; an error names what did not happen.
+func eventually(
+    _ what: @autoclosure () -> String, within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + limit
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else { throw Failure("not within \(limit): \(what())") }
+        try await Task.sleep(for: .milliseconds(5))
+    }
+}
+
+/// Waits until `value` gives one.
+func eventually<Value>(
+    _ what: @autoclosure () -> String, within limit: Duration = .seconds(60), _ value: () async throws -> Value?
+) async throws -> Value {
+    var found: Value?
+    try await eventually(what(), within: limit) {
+        found = try await value()
+        return found != nil
+    }
+    return found!
+}
+
+/// How much of the heavy tests is done; from the environment, 1 by default.
+func scaled(_ count: Int) -> Int {
+    let scale = ProcessInfo.processInfo.environment["CULVERT_TEST_SCALE"].flatMap(Double.init) ?? 1
+    return max(1, Int(Double(count) * scale))
+}
+
+/// Descriptors of this process.
+func openDescriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
