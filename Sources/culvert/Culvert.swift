@@ -10,8 +10,8 @@ struct Culvert: ParsableCommand {
         abstract: "Carries live-migration streams between hypervisors inside one TLS port.",
         version: culvertVersion,
         subcommands: [
-            ServeCommand.self, CheckConfigCommand.self, StatusCommand.self, ForwardCommand.self, ConnectCommand.self,
-            MigrateCommand.self, CertsCommand.self,
+            ServeCommand.self, CheckConfigCommand.self, StatusCommand.self, CheckCommand.self, ForwardCommand.self,
+            ConnectCommand.self, MigrateCommand.self, CertsCommand.self,
         ]
     )
 }

@@ -7,12 +7,17 @@ import Glibc
 public struct ServiceConnection {
     private let admin: AdminClient
     private let to: String
+    private let input: CInt
+    private let output: CInt
     /// How long the relay may take to account for a stream whose socket has closed.
     private static let outcomeLimit = Duration.seconds(10)
     private static let pollInterval = Duration.milliseconds(20)
 
-    public init(to: String, admin: AdminClient) {
+    /// `input` is sent and `output` gets what the service says.
+    public init(to: String, admin: AdminClient, input: CInt = STDIN_FILENO, output: CInt = STDOUT_FILENO) {
         self.to = to
+        self.input = input
+        self.output = output
         self.admin = admin
     }
 
@@ -24,7 +29,7 @@ public struct ServiceConnection {
     /// Returns when both directions ended cleanly.
     public func run() throws {
         // The next descriptor to be opened would take the place of one that is closed.
-        for (descriptor, name) in [(STDIN_FILENO, "stdin"), (STDOUT_FILENO, "stdout")] {
+        for (descriptor, name) in [(input, "stdin"), (output, "stdout")] {
             guard fcntl(descriptor, F_GETFD) >= 0 else { throw Failure(description: "\(name) is closed; redirect it") }
         }
         var request = ForwardRequest(to: to)
@@ -32,7 +37,7 @@ public struct ServiceConnection {
         // If we die before we connect, the forward goes by itself.
         request.lease = "30s"
         let forward = try admin.addForward(request)
-        try StreamJoin(socket: connect(to: forward)).run()
+        try StreamJoin(input: input, output: output, socket: connect(to: forward)).run()
         if let reset = try outcome(of: forward).reset {
             let side = reset.remote ? "the peer" : "the local relay"
             throw Failure(description: "\(to): reset by \(side) (\(reset.code)): \(HumanText.plain(reset.text))")

@@ -13,6 +13,8 @@ struct ServiceTable: Sendable {
     static let builtIn = "culvert/"
     /// `culvert/target/SERVICE[/NAME]` answers where that service leads, to a peer that may reach it.
     private static let targetQuery = "culvert/target/"
+    /// `culvert/services` answers what the peer may ask for, with NAME where it has to put one.
+    private static let list = "culvert/services"
     /// Most bytes of the NAME in `service/NAME`.
     private static let longestName = 64
 
@@ -27,10 +29,17 @@ struct ServiceTable: Sendable {
             let endpoint = try endpoint(String(asked.dropFirst(Self.targetQuery.count)), for: peer)
             return .answer("{\"target\":\(Self.quoted(endpoint.description))}\n")
         }
+        if asked == Self.list { return .answer("{\"services\":[\(allowed(to: peer))]}\n") }
         guard !asked.hasPrefix(Self.builtIn) else {
             throw ServiceRefusal(reason: ResetReason(.unknownService, "there is no built-in service '\(asked)'"))
         }
         return .endpoint(try endpoint(asked, for: peer))
+    }
+
+    private func allowed(to peer: String) -> String {
+        services.values.filter { $0.allow.contains(peer) }
+            .map { Self.quoted($0.template == nil ? $0.name : "\($0.name)/NAME") }
+            .sorted().joined(separator: ",")
     }
 
     private func endpoint(_ asked: String, for peer: String) throws(ServiceRefusal) -> Endpoint {

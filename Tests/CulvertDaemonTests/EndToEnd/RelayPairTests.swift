@@ -107,6 +107,24 @@ extension BlockingTests {
             }
         }
 
+        @Test func checkTriesAPeerAndSaysWhatItFound() throws {
+            let far = try far()
+            let near = try near(far)
+            let good = try CommandLineTool.run("check", "hostb", "--admin", near.admin)
+            #expect(good.status == 0, "\(good.stderr)")
+            #expect(good.text.hasPrefix("hostb: ok\n  at 127.0.0.1:"))
+            #expect(good.text.hasSuffix("\n  lets this host reach absent, echo\n"))
+
+            let unknown = try CommandLineTool.run("check", "hostz", "--admin", near.admin)
+            #expect(unknown.status == 1)
+            #expect(unknown.stderr == "culvert: the local relay has no peer 'hostz'; its configuration names hostb\n")
+
+            far.tool.kill(SIGKILL)
+            let bad = try CommandLineTool.run("check", "hostb", "--admin", near.admin)
+            #expect(bad.status == 1)
+            #expect(bad.text.hasPrefix("hostb: cannot be reached\n") && bad.text.contains("Connection refused"))
+        }
+
         // MARK: connect
 
         @Test func connectCarriesEveryByteAndNothingElse() throws {

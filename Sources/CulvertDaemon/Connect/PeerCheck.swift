@@ -1,0 +1,68 @@
+import CulvertRelay
+import Foundation
+import Glibc
+
+/// Whether a peer can be reached and what it lets this host reach, tried for real: one stream to a built-in service of
+/// the peer, for which the relay makes a session if there is none.
+public struct PeerCheck: Encodable, Sendable {
+    public var peer: String
+    public var isReachable = false
+    /// Why not, as the relay says it.
+    public var cause: String?
+    public var remote: String?
+    public var tls: String?
+    /// Milliseconds, the least measured.
+    public var roundTrip: Double?
+    /// As a forward or `connect` would ask for them; NAME stands for a name of your own.
+    public var services: [String] = []
+
+    private struct Answer: Decodable {
+        var services: [String]
+    }
+
+    /// - Throws: if the local relay cannot be asked or has no such peer; whatever is wrong with the peer is a result.
+    public init(peer: String, admin: AdminClient) throws {
+        self.peer = peer
+        let known = try admin.status().peers.map(\.name)
+        guard known.contains(peer) else {
+            throw ServiceConnection.Failure(
+                description: "the local relay has no peer '\(peer)'; its configuration names "
+                    + (known.isEmpty ? "none" : known.joined(separator: ", ")))
+        }
+        do {
+            services = try JSONDecoder().decode(Answer.self, from: Self.ask("\(peer)/culvert/services", admin)).services
+            isReachable = true
+        } catch let failure as ServiceConnection.Failure {
+            cause = failure.description
+        }
+        guard let session = try admin.status().peers.first(where: { $0.name == peer })?.sessions.last else { return }
+        remote = session.lanes.first?.remote
+        tls = session.lanes.first?.tls
+        roundTrip = session.rttMinimum
+    }
+
+    /// What a service says that is told nothing. It fits a pipe.
+    private static func ask(_ service: String, _ admin: AdminClient) throws -> Data {
+        let answer = Pipe()
+        let silence = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        defer { close(silence) }
+        try ServiceConnection(
+            to: service, admin: admin, input: silence, output: answer.fileHandleForWriting.fileDescriptor
+        ).run()
+        try answer.fileHandleForWriting.close()
+        return try answer.fileHandleForReading.readToEnd() ?? Data()
+    }
+
+    /// The verdict for people, in lines.
+    public var text: String {
+        guard isReachable else { return "\(peer): cannot be reached\n  \(HumanText.plain(cause ?? "for no known reason"))\n" }
+        var lines = ["\(peer): ok"]
+        if let remote, let tls { lines.append("at \(remote), \(tls)") }
+        if roundTrip != nil { lines.append("round trip \(HumanText.milliseconds(roundTrip))") }
+        lines.append(
+            services.isEmpty
+                ? "no service of it allows this host: name this relay in the 'allow' of one there"
+                : "lets this host reach \(services.joined(separator: ", "))")
+        return lines.map(HumanText.plain).joined(separator: "\n  ") + "\n"
+    }
+}
