@@ -220,7 +220,7 @@ extension EventLoop {
         return goesOn
     }
 
-    /// How long nothing is due, rounded up: a timer may run late, never early. -1 without a timer.
+    /// How long nothing is due; -1 for ever. Rounded up, or the loop would spin through a timer's last millisecond.
     private var waitMilliseconds: CInt {
         guard tasks.isEmpty else { return 0 }
         guard let deadline = timers.nextDeadline else { return -1 }

@@ -3,13 +3,18 @@
 import CulvertIO
 import Glibc
 
+/// Closed on exec: other tests start processes, in which a socket would live on.
+private func openSocket(_ family: CInt) -> CInt {
+    socket(family, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+}
+
 /// A UNIX listener, closed with this value.
 struct UnixListener: ~Copyable {
     let socket: Descriptor
 
     /// Without a backlog it is bound and does not listen. The file stays in any case.
     init(path: String, backlog: CInt?) throws {
-        socket = Descriptor(adopting: Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0))
+        socket = Descriptor(adopting: openSocket(AF_UNIX))
         var result = Self.withAddress(path) { bind(socket.rawValue, $0, $1) }
         if result == 0, let backlog { result = listen(socket.rawValue, backlog) }
         guard result == 0 else { throw IOError(errno: errno, operation: "listen on \(path)") }
@@ -17,7 +22,7 @@ struct UnixListener: ~Copyable {
 
     /// A non-blocking client, which the listener need not have accepted yet.
     static func connect(to path: String) throws -> Descriptor {
-        let client = Descriptor(adopting: Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0))
+        let client = Descriptor(adopting: openSocket(AF_UNIX))
         try connect(client.rawValue, to: path)
         return client
     }
@@ -43,14 +48,15 @@ struct TCPListener: ~Copyable {
     let socket: Descriptor
     let port: UInt16
 
-    init(backlog: CInt) throws {
-        socket = Descriptor(adopting: Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
+    /// Without a backlog it is bound and does not listen: its port is nobody else's and refuses connections.
+    init(backlog: CInt?) throws {
+        socket = Descriptor(adopting: openSocket(AF_INET))
         var address = Self.loopback(port: 0)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let raw = socket.rawValue
         let isListening = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(raw, $0, length) == 0 && listen(raw, backlog) == 0 && getsockname(raw, $0, &length) == 0
+                bind(raw, $0, length) == 0 && (backlog.map { listen(raw, $0) } ?? 0) == 0 && getsockname(raw, $0, &length) == 0
             }
         }
         guard isListening else { throw IOError(errno: errno, operation: "listen") }
@@ -59,7 +65,7 @@ struct TCPListener: ~Copyable {
 
     /// A non-blocking client that fills a place in the queue, or waits for one.
     borrowing func connect() throws -> Descriptor {
-        let client = Descriptor(adopting: Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0))
+        let client = Descriptor(adopting: openSocket(AF_INET))
         var address = Self.loopback(port: port)
         let result = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -88,7 +94,7 @@ struct TCPPair: ~Copyable {
         let listener = try TCPListener(backlog: 1)
         let client = try listener.connect()
         let accepted = accept(listener.socket.rawValue, nil, nil)
-        guard accepted >= 0, fcntl(accepted, F_SETFL, O_NONBLOCK) == 0 else { throw IOError(errno: errno, operation: "accept") }
+        guard accepted >= 0, fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else { throw IOError(errno: errno, operation: "accept") }
         near = client
         far = Descriptor(adopting: accepted)
     }

@@ -79,6 +79,15 @@ func withDirectory<Value>(_ body: (String) throws -> Value) throws -> Value {
     return try body(path)
 }
 
+/// Polls `condition`, for what no event tells.
+func eventually(_ what: String, _ condition: () throws -> Bool) throws {
+    let limit = Date(timeIntervalSinceNow: patience)
+    while !(try condition()) {
+        guard Date() < limit else { throw WaitedTooLong(description: "waited too long until \(what)") }
+        usleep(1000)
+    }
+}
+
 extension Descriptor {
     borrowing func write(_ text: String) -> Transfer {
         var text = text
