@@ -38,7 +38,6 @@ final class Leg: EventHandler {
     private var remoteReset: ResetReason?
     private var isOver = false
 
-    private(set) var bytesDelivered: UInt64 = 0
     private var sampled: (sent: UInt64, received: UInt64) = (0, 0)
     private(set) var sendRate = 0.0
     private(set) var receiveRate = 0.0
@@ -138,7 +137,6 @@ final class Leg: EventHandler {
         guard mayWrite, descriptor != nil else { return 0 }
         switch descriptor!.write(pieces) {
         case .bytes(let count):
-            bytesDelivered += UInt64(count)
             return count
         case .wouldBlock:
             mayWrite = false
@@ -157,7 +155,6 @@ final class Leg: EventHandler {
         while mayWrite, broken == nil, stream.undelivered > 0 {
             switch session.read(stream, pieces: Self.pieces, { descriptor!.write($0) }) {
             case .bytes(let count):
-                bytesDelivered += UInt64(count)
                 session.consume(stream, count, now: loop.now)
             case .wouldBlock: mayWrite = false
             case .endOfStream: return
