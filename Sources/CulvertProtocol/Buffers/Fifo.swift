@@ -18,12 +18,6 @@ struct Fifo<Element> {
         return elements[head].take()
     }
 
-    mutating func removeAll(where matches: (Element) -> Bool) {
-        let kept = elements[head...].filter { !matches($0!) }
-        elements = Array(kept)
-        head = 0
-    }
-
     /// Drops the taken half once it outweighs the rest, so that each element is moved once on average.
     private mutating func compact() {
         if isEmpty {

@@ -56,7 +56,9 @@ final class ScriptedPeer {
     }
 
     /// What the session sends now.
-    func said() -> [Frame] {
+    /// - Parameter room: bytes after which the lane takes no further frame.
+    func said(room: Int = .max) -> [Frame] {
+        sink.room = room
         session.transmit(into: sink, now: now)
         defer { sink.bytes = [] }
         do { return try Frame.decode(sink.bytes) } catch {
