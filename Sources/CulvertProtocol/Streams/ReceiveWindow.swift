@@ -20,7 +20,7 @@ struct ReceiveWindow {
             markedAt = now
         }
         // A window that is used up in less than two round trips is what the sender waits for.
-        guard let roundTrip, now - markedAt < 2 * roundTrip else { return 0 }
+        guard let roundTrip, now < markedAt + 2 * roundTrip else { return 0 }
         return min(size, max(0, maximum - size))
     }
 

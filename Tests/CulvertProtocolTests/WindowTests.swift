@@ -1,0 +1,70 @@
+import Testing
+
+@testable import CulvertProtocol
+
+/// Windows grow where the path needs it and stay small where it does not.
+@Suite struct WindowTests {
+    /// The nanoseconds that a transfer takes, and the largest window of its reader.
+    private func transfer(
+        _ bytes: Int, latency: UInt64, rate: UInt64, budget: Int = 1 << 30
+    ) -> (time: UInt64, window: Int) {
+        let pair = SessionPair(weather: Weather(latency: latency, rate: rate), budget: budget)
+        let transfers = Transfers(pair)
+        // The first ping measures the round trip.
+        pair.run("round trip") { pair.ends.allSatisfy { $0.session.roundTrip != nil } }
+        let (up, _) = transfers.add(up: bytes)
+        let start = pair.now
+        var window = 0
+        pair.run("transfer") {
+            window = max(window, up.sink?.receive.window.size ?? 0)
+            return up.received == bytes
+        }
+        let time = pair.now - start
+        transfers.finish("end")
+        return (time, window)
+    }
+
+    @Test func aLongPathIsFilled() {
+        // 200 MB/s over 40 ms there and back: 8 MB are on the way.
+        let (time, window) = transfer(100_000_000, latency: 20_000_000, rate: 200_000_000)
+        #expect(window == 8 << 20)
+        #expect(time < 800_000_000)
+    }
+
+    @Test func aShortPathKeepsItsWindow() {
+        // 1 GB/s over 0.2 ms: 200 KB are on the way.
+        let (time, window) = transfer(100_000_000, latency: 100_000, rate: 1_000_000_000)
+        #expect(window <= 1 << 20)
+        #expect(time < 120_000_000)
+    }
+
+    @Test func aFullBudgetKeepsWindowsAtTheirMinimum() {
+        let (_, window) = transfer(3_000_000, latency: 5_000_000, rate: 200_000_000, budget: 0)
+        #expect(window == ReceiveWindow.guaranteed)
+    }
+
+    @Test func aWindowDoublesOnlyWhenItIsUsedUpInTwoRoundTrips() {
+        var window = ReceiveWindow(now: 0)
+        let size = UInt64(window.size)
+        #expect(window.growth(delivered: size - 1, now: 10, roundTrip: 1000, maximum: 1 << 20) == 0)
+        #expect(window.growth(delivered: size, now: 1999, roundTrip: 1000, maximum: 1 << 20) == Int(size))
+        #expect(window.growth(delivered: 2 * size, now: 3999, roundTrip: 1000, maximum: 1 << 20) == 0)
+        #expect(window.growth(delivered: 3 * size, now: 5998, roundTrip: 1000, maximum: 1 << 20) == Int(size))
+        #expect(window.growth(delivered: 4 * size, now: 5999, roundTrip: nil, maximum: 1 << 20) == 0)
+    }
+
+    @Test func aWindowGrowsNoFurtherThanItMay() {
+        var window = ReceiveWindow(now: 0)
+        let size = window.size
+        #expect(window.growth(delivered: UInt64(size), now: 0, roundTrip: 1000, maximum: size + 5) == 5)
+        window.grow(by: 5)
+        #expect(window.growth(delivered: UInt64(3 * size), now: 0, roundTrip: 1000, maximum: size + 5) == 0)
+        #expect(window.growth(delivered: UInt64(5 * size), now: 0, roundTrip: 1000, maximum: 0) == 0)
+    }
+
+    /// A clock that is read in two places may seem to step back a little.
+    @Test func aClockThatStepsBackDoesNoHarm() {
+        var window = ReceiveWindow(now: 5000)
+        #expect(window.growth(delivered: UInt64(window.size), now: 4000, roundTrip: 1000, maximum: 1 << 20) > 0)
+    }
+}
