@@ -31,7 +31,8 @@ enum Accounts {
             let (error, identifier) = withUnsafeTemporaryAllocation(of: CChar.self, capacity: size) { lookUp(text, $0) }
             if let identifier { return identifier }
             guard error == ERANGE, size < 1 << 24 else {
-                throw IOError(errno: error == 0 ? EINVAL : error, operation: operation, detail: "this host has no \(kind) '\(text)'")
+                throw IOError(
+                    errno: error == 0 ? EINVAL : error, operation: operation, detail: "this host has no \(kind) '\(text)'")
             }
             size *= 2
         }

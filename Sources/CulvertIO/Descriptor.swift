@@ -43,7 +43,9 @@ public struct Descriptor: ~Copyable {
     /// A connected pair of UNIX stream sockets.
     public static func pair() throws(IOError) -> Pair {
         var raw: (CInt, CInt) = (-1, -1)
-        let result = withUnsafeMutableBytes(of: &raw) { clinux_socketpair($0.baseAddress!.assumingMemoryBound(to: CInt.self)) }
+        let result = withUnsafeMutableBytes(of: &raw) { raw in
+            clinux_socketpair(raw.baseAddress!.assumingMemoryBound(to: CInt.self))
+        }
         guard result >= 0 else { throw IOError(errno: -result, operation: "make a socket pair") }
         return Pair(first: Descriptor(adopting: raw.0), second: Descriptor(adopting: raw.1))
     }

@@ -78,8 +78,8 @@ extension EventLoop {
         }
     }
 
-    /// Ends the loop and waits for its thread. Every body accepted by `execute` runs before; handlers, timers and tasks
-    /// that are left are released on the loop's thread and not called. Idempotent; not from the loop itself.
+    /// Ends the loop and waits for its thread. If it was started, every body accepted by `execute` runs before; handlers,
+    /// timers and tasks that are left are released on the loop's thread and not called. Idempotent; not from the loop itself.
     public func stop() {
         precondition(!isCurrent, "loop \(name) cannot wait for its own end")
         mailbox.withLock { $0.isClosed = true }

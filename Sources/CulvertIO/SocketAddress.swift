@@ -32,7 +32,9 @@ public struct SocketAddress: Sendable {
 
     init?(remoteOf descriptor: CInt) { self.init(of: descriptor, asking: getpeername) }
 
-    private init?(of descriptor: CInt, asking ask: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt) {
+    private init?(
+        of descriptor: CInt, asking ask: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
+    ) {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let result = withUnsafeMutablePointer(to: &storage) {
@@ -66,7 +68,9 @@ extension SocketAddress: CustomStringConvertible {
     private static var pathOffset: Int { MemoryLayout<sa_family_t>.size }
 
     private var unixPath: String {
-        withUnsafeBytes(of: storage) { String(decoding: $0[Self.pathOffset..<Int(length)].prefix { $0 != 0 }, as: UTF8.self) }
+        withUnsafeBytes(of: storage) { bytes in
+            String(decoding: bytes[Self.pathOffset..<Int(length)].prefix { $0 != 0 }, as: UTF8.self)
+        }
     }
 
     private var hostAndPort: (String, UInt16) {

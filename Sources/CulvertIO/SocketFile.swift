@@ -47,8 +47,9 @@ struct SocketFile: ~Copyable {
 
     deinit {
         // While the socket still listens nobody replaces its file, so what is compared is what is removed.
-        guard let status = try? Self.status(path, operation: ""), status.st_dev == device, status.st_ino == inode else { return }
-        unlink(path)
+        if let status = try? Self.status(path, operation: ""), status.st_dev == device, status.st_ino == inode {
+            unlink(path)
+        }
     }
 
     private static func status(_ path: String, operation: String) throws(IOError) -> stat {

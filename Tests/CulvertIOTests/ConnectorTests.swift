@@ -39,7 +39,8 @@ import Testing
         try withLoop { loop in
             let accepted = Inbox<Transferred<Descriptor>>()
             let listener = try loop.sync {
-                LoopBound(try Listener(endpoint: .tcp(host: host, port: 0), loop: loop) { accepted.put(Transferred($0)) }, loop: loop)
+                let listener = try Listener(endpoint: .tcp(host: host, port: 0), loop: loop) { accepted.put(Transferred($0)) }
+                return LoopBound(listener, loop: loop)
             }
             let local = try loop.sync { listener.value.local }
             guard case .tcp(_, let port) = local else { Issue.record("\(local)"); return }
@@ -194,10 +195,13 @@ import Testing
             let outcomes = Outcomes()
             try withLoop { loop in
                 let connectors = try loop.sync {
-                    let atOnce = endpoints.map { Self.start($0, loop, outcomes, timeout: .milliseconds(30)) }
+                    func start(_ endpoint: Endpoint) -> Connector {
+                        Self.start(endpoint, loop, outcomes, timeout: .milliseconds(30))
+                    }
+                    let atOnce = endpoints.map(start)
                     for connector in atOnce + atOnce { connector.cancel() }
                     // The absent path would have its answer before it can be cancelled.
-                    return LoopBound(endpoints.dropFirst().map { Self.start($0, loop, outcomes, timeout: .milliseconds(30)) }, loop: loop)
+                    return LoopBound(endpoints.dropFirst().map(start), loop: loop)
                 }
                 try loop.sync { connectors.value.forEach { $0.cancel() } }
                 // Longer than the time they had.
@@ -233,9 +237,8 @@ import Testing
                             // Each fails at another step.
                             _ = try? Listener(endpoint: .unix(path: directory + "/s"), loop: loop) { _ in }
                             _ = try? Listener(endpoint: listeners.value[1].local, loop: loop) { _ in }
-                            _ = try? Listener(
-                                endpoint: .unix(path: directory + "/t"), unix: UnixSocketOptions(owner: "no-such-user"), loop: loop
-                            ) { _ in }
+                            let stranger = UnixSocketOptions(owner: "no-such-user")
+                            _ = try? Listener(endpoint: .unix(path: directory + "/t"), unix: stranger, loop: loop) { _ in }
                         }
                         let endpoints = try loop.sync { listeners.value.map(\.local) } + [.unix(path: directory + "/absent")]
                         loop.execute {

@@ -10,7 +10,8 @@ import Testing
 
         func listen(on endpoint: Endpoint, unix: UnixSocketOptions = UnixSocketOptions()) throws -> LoopBound<Listener> {
             try loop.sync { [loop, accepted] in
-                LoopBound(try Listener(endpoint: endpoint, unix: unix, loop: loop) { accepted.put(Transferred($0)) }, loop: loop)
+                let listener = try Listener(endpoint: endpoint, unix: unix, loop: loop) { accepted.put(Transferred($0)) }
+                return LoopBound(listener, loop: loop)
             }
         }
 
@@ -91,7 +92,8 @@ import Testing
                 // Root may give files away; others can only name themselves.
                 let isRoot = getuid() == 0
                 let (user, group) = isRoot ? ("daemon", "1") : ("\(getuid())", "\(getgid())")
-                let listener = try scene.listen(on: .unix(path: path), unix: UnixSocketOptions(mode: 0o640, owner: user, group: group))
+                let options = UnixSocketOptions(mode: 0o640, owner: user, group: group)
+                let listener = try scene.listen(on: .unix(path: path), unix: options)
                 let found = try status(path)
                 #expect(found.st_mode == S_IFSOCK | 0o640)
                 #expect(found.st_uid == (isRoot ? getpwnam("daemon").pointee.pw_uid : getuid()))

@@ -94,7 +94,9 @@ struct TCPPair: ~Copyable {
         let listener = try TCPListener(backlog: 1)
         let client = try listener.connect()
         let accepted = accept(listener.socket.rawValue, nil, nil)
-        guard accepted >= 0, fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else { throw IOError(errno: errno, operation: "accept") }
+        guard accepted >= 0, fcntl(accepted, F_SETFL, O_NONBLOCK) == 0, fcntl(accepted, F_SETFD, FD_CLOEXEC) == 0 else {
+            throw IOError(errno: errno, operation: "accept")
+        }
         near = client
         far = Descriptor(adopting: accepted)
     }
