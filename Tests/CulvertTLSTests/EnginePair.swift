@@ -76,9 +76,10 @@ extension TLSEngine {
 
     /// All pending output.
     func output() -> [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: pendingOutput) { buffer, count in
-            count = drainOutput(into: UnsafeMutableRawBufferPointer(buffer))
-        }
+        var bytes = [UInt8](repeating: 0, count: pendingOutput)
+        let count = bytes.withUnsafeMutableBytes { drainOutput(into: $0) }
+        precondition(count == bytes.count)
+        return bytes
     }
 
     /// One `encrypt` of all of `plaintext`.
