@@ -70,6 +70,11 @@ let package = Package(
         .testTarget(
             name: "CulvertHypervisorTests", dependencies: ["CulvertHypervisor", "CulvertTestSupport"],
             swiftSettings: settings),
+        // The `culvert` executable and real QEMUs.
+        .testTarget(
+            name: "CulvertEndToEndTests",
+            dependencies: ["culvert", "CulvertDaemon", "CulvertHypervisor", "CulvertTLS", "CulvertTestSupport"],
+            swiftSettings: settings),
         .testTarget(name: "CulvertDaemonTests", dependencies: ["CulvertDaemon"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

@@ -10,8 +10,8 @@ public struct GuestImage: Sendable {
     public static func make(in directory: TemporaryDirectory, memory: Int, pause: Int) async throws -> GuestImage {
         let script = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appending(path: "Guest/build").path
-        let image = directory("guest-\(memory)-\(pause).img")
-        let build = try ChildProcess(script, [image, String(memory), String(pause)], output: directory("guest.log"))
+        let image = directory("guest-\(UUID().uuidString).img")
+        let build = try ChildProcess(script, [image, String(memory), String(pause)], output: image + ".log")
         guard try await build.waitForExit() == .code(0) else { throw GuestImageError(description: build.output) }
         return GuestImage(path: image)
     }

@@ -20,7 +20,8 @@ public final class QEMUProcess: Sendable {
         let qemu = try QEMUProcess(name, directory, image, memory, (incoming ? ["-incoming", "defer"] : []) + arguments)
         try await waitUntil("\(name) listens for QMP; it wrote: \(qemu.process.output)") {
             if qemu.process.exit != nil { throw TimedOut(description: "\(name) ended: \(qemu.process.output)") }
-            return isListening(qemu.qmpPath)
+            // Leaves at once: QEMU takes one QMP client at a time.
+            return (try? StreamSocket.connect(unix: qemu.qmpPath)) != nil
         }
         return qemu
     }
@@ -41,14 +42,4 @@ public final class QEMUProcess: Sendable {
     }
 
     public func kill() { process.kill() }
-}
-
-/// True if a UNIX socket listens at `path`. Connecting would tell too, but QEMU takes one QMP client at a time.
-public func isListening(_ path: String) -> Bool {
-    // Of proc(5)'s columns the fourth has the flags, with __SO_ACCEPTCON (0x10000) for a listener, the last the path.
-    let table = (try? String(contentsOfFile: "/proc/net/unix", encoding: .utf8)) ?? ""
-    return table.split(separator: "\n").contains { line in
-        let columns = line.split(separator: " ")
-        return columns.count == 8 && columns[3] == "00010000" && columns[7] == path
-    }
 }

@@ -29,12 +29,16 @@ struct MigrationEvidence: Equatable {
             return (deeper, [own])
         case .source, .destination, .stream, .split: break
         }
+        // Everything else follows from it.
+        if let sourceClosed { return (sourceClosed.description, []) }
+        // A QMP connection that the relays cut says nothing about the QEMU behind it.
+        let destinationGone = controlReset == nil && relaySilence == nil ? destinationClosed : nil
         var seen = [
-            sourceClosed?.description,
             text(of: streamReset),
             destinationClosed == nil ? nil : text(of: controlReset),
-            relaySilence?.description,
-            destinationClosed.map { "\($0); if that QEMU has ended, its own output says why" },
+            relaySilence.map { "the local relay does not answer any more: \($0)" },
+            destinationGone?.description,
+            destinationGone.map { _ in "if it has ended, its own output says why" },
             destinationText.map { "the destination QEMU says: \($0)" },
             sourceText.map { "the source QEMU says: \($0)" },
         ].compactMap(\.self)

@@ -168,7 +168,8 @@ public final class QMPClient: Sendable {
             let hint = code == ENOENT || code == ECONNREFUSED ? ", so no QEMU serves -qmp unix:\(path),server=on,wait=off" : ""
             end(QMPError(.unreachable, "cannot connect to \(name): \(String(cString: strerror(code)))\(hint)"))
         case .end(let code, _):
-            let reason = code.map { ": \(String(cString: strerror($0)))" } ?? ""
+            // A process that is killed resets its connections or ends them, as it happens.
+            let reason = code == nil || code == ECONNRESET ? "" : ": \(String(cString: strerror(code!)))"
             end(QMPError(.closed, "\(name) closed its QMP connection\(reason)"))
         }
     }
