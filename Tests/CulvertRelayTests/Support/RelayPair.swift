@@ -126,8 +126,10 @@ struct RelayPair: Sendable {
 
     /// Waits until no stream is left, and with them no memory.
     func settle() async throws {
-        try await eventually("no stream is left, nor its memory") {
+        var left = ""
+        try await eventually("no stream is left, nor its memory: \(left)") {
             let (a, b) = await (a.status(), b.status())
+            left = "\(a.memory) and \(b.memory) bytes; \(a.streams); \(b.streams)"
             return a.streams.isEmpty && b.streams.isEmpty && a.memory == 0 && b.memory == 0
         }
     }
