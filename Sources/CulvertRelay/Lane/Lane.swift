@@ -139,11 +139,10 @@ final class Lane: EventHandler, FrameSink {
     /// Says goodbye as far as the socket takes it, and closes.
     func close() {
         guard let registration = registration.take() else { return }
-        if failure == nil {
-            engine.close()
-            drainEngine()
-            send()
-        }
+        if failure == nil { engine.close() }
+        // After a bad record this is the alert that tells the peer so.
+        drainEngine()
+        if !outbound.isEmpty { send() }
         loop.deregister(registration)
         descriptor.shutdownWrite()
         failure = failure ?? "closed"
