@@ -303,6 +303,8 @@ import Testing
                 let client = Descriptor(adopting: socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0))
 
                 var last = [dup(client.rawValue)]
+                // Also on failure, as removing the directory takes one.
+                defer { last.forEach { close($0) } }
                 var limit = rlimit(rlim_cur: rlim_t(last[0] + 8), rlim_max: rlim_t(last[0] + 8))
                 setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
                 while case let raw = dup(client.rawValue), raw >= 0 { last.append(raw) }
@@ -313,6 +315,7 @@ import Testing
                 #expect(scene.accepted.isEmpty)
 
                 last.forEach { close($0) }
+                last = []
                 _ = try scene.accepted.take()
                 try scene.close(listener)
                 loop.stop()
