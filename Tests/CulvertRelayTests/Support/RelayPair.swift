@@ -116,6 +116,25 @@ struct RelayPair: Sendable {
         return try await onThread { try PlainSocket.connect(endpoint) }
     }
 
+    /// Opens a forward of `a` to `service` of `b`, and removes it however `body` ends.
+    func withForward<Value>(
+        to service: String, _ edit: (inout ForwardSettings) -> Void = { _ in },
+        run body: (_ near: Endpoint, _ id: String) async throws -> Value
+    ) async throws -> Value {
+        var settings = ForwardSettings(
+            listen: PlainSocket.anyPort, to: ServiceReference(peer: "b", service: service))
+        edit(&settings)
+        let forward = try await a.addForward(settings)
+        do {
+            let value = try await body(try Endpoint(forward.listen), forward.id)
+            try? await a.removeForward(forward.id)
+            return value
+        } catch {
+            try? await a.removeForward(forward.id)
+            throw error
+        }
+    }
+
     func stop() async {
         await a.stop()
         await b.stop()
