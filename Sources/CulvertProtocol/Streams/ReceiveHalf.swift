@@ -27,7 +27,7 @@ struct ReceiveHalf: ~Copyable {
     var isComplete: Bool { final == received }
     /// Everything has been taken by the local side.
     var isDelivered: Bool { final == queue.start && queue.isEmpty }
-    /// The peer has been told that the end has arrived.
+    /// The peer has been told that everything was delivered.
     var isClosed: Bool { endAcknowledged }
 
     /// Memory it holds, or may come to hold by the credit that was granted.
@@ -80,9 +80,9 @@ struct ReceiveHalf: ~Copyable {
         return true
     }
 
-    /// Whether an ACK should go out without delay: enough has arrived, credit runs low, or the end is here.
+    /// Whether an ACK should go out without delay: enough has arrived, credit runs low, or all was delivered.
     var ackIsUrgent: Bool {
-        received - acknowledged >= 128 << 10 || creditIsDue || (isComplete && !endAcknowledged)
+        received - acknowledged >= 128 << 10 || creditIsDue || (isDelivered && !endAcknowledged)
     }
 
     var ackIsDue: Bool { received > acknowledged || ackIsUrgent }
@@ -95,7 +95,7 @@ struct ReceiveHalf: ~Copyable {
     mutating func acknowledge(stream: UInt64) -> Ack {
         if final == nil { credit = max(credit, queue.start + UInt64(window.size)) }
         acknowledged = received
-        endAcknowledged = isComplete
-        return Ack(stream: stream, received: received, credit: credit, fin: isComplete)
+        endAcknowledged = isDelivered
+        return Ack(stream: stream, received: received, credit: credit, fin: isDelivered)
     }
 }

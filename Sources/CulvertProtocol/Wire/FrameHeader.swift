@@ -40,7 +40,7 @@ public struct FrameFlags: OptionSet, Sendable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// DATA, OPEN: the stream ends after these bytes. ACK: that end has arrived.
+    /// DATA, OPEN: the stream ends after these bytes. ACK: all up to that end was delivered.
     public static let fin = FrameFlags(rawValue: 1)
     /// ACK: the stream's RESET has arrived.
     public static let reset = FrameFlags(rawValue: 2)

@@ -86,7 +86,7 @@ public struct Ack: Equatable, Sendable {
     public var received: UInt64
     /// Bytes before this offset may be sent.
     public var credit: UInt64
-    /// The stream's end has arrived.
+    /// The stream has ended and all of it was delivered.
     public var fin = false
     /// The stream's RESET has arrived.
     public var reset = false
