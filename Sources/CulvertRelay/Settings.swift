@@ -79,7 +79,7 @@ public struct ServiceReference: Sendable, Hashable, Codable, CustomStringConvert
 public enum StreamPriority: String, Sendable, Codable, CaseIterable {
     /// Streams that say little overtake streams that say much; nothing to configure.
     case auto
-    /// Always ahead of `auto` streams, short of starving them.
+    /// Ahead of bulk whenever it has something to say; up to 256 KiB at a time, so that it starves nobody.
     case control
 }
 

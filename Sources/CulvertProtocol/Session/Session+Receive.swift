@@ -142,7 +142,7 @@ extension Session {
             return
         }
         // A peer that drains may still ask for what it took on before.
-        guard !saidGoaway else {
+        guard !refusesOpens else {
             refuse(open, "the relay takes no new streams")
             return
         }

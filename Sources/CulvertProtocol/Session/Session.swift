@@ -17,6 +17,8 @@ public final class Session {
     public internal(set) var leastRoundTrip: UInt64?
     /// This side opens no new streams: either side said GOAWAY.
     public var isDraining: Bool { saidGoaway || heardGoaway }
+    /// The peer opens no more streams.
+    public var hasHeardGoaway: Bool { heardGoaway }
 
     let pool: ChunkPool
     let ledger: StreamLedger
@@ -36,6 +38,8 @@ public final class Session {
     var goawayDue: Goaway?
     var saidGoaway = false
     var heardGoaway = false
+    /// Not when another session takes over: what the peer opened before it heard of that is served.
+    var refusesOpens = false
     /// It said, or is about to say, a GOAWAY that nothing follows.
     var hasFailed = false
     var pingDue = false
@@ -201,6 +205,7 @@ public final class Session {
     public func goaway(_ code: GoawayCode, _ text: String) {
         guard !hasFailed, !(saidGoaway && code.letsStreamsFinish) else { return }
         saidGoaway = true
+        refusesOpens = code != .superseded
         hasFailed = !code.letsStreamsFinish
         goawayDue = Goaway(code: code, lastStream: highestPeerID, text: text)
     }

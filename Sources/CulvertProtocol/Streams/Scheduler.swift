@@ -14,7 +14,7 @@ struct Scheduler {
 
     var isEmpty: Bool { fresh.isEmpty && backlogged.isEmpty }
 
-    /// Bytes of one turn. A control stream's turn is longer, so it falls behind bulk later and not for ever.
+    /// Bytes of one turn. A control stream falls behind bulk only once it has used up a longer one without a pause.
     private static func quantum(_ stream: SessionStream) -> Int {
         stream.priority == .control ? 4 * Chunk.size : Chunk.size
     }
@@ -35,7 +35,7 @@ struct Scheduler {
             if stream.hasFrame {
                 stream.schedule.deficit += Self.quantum(stream)
                 demote(stream)
-            } else if fromFresh && !backlogged.isEmpty {
+            } else if fromFresh && !backlogged.isEmpty && stream.priority != .control {
                 // One round behind the others, so that speaking in small pieces is no way to the front.
                 demote(stream)
             } else {
