@@ -104,12 +104,12 @@ extension Descriptor {
 // No option below is needed for correctness, so a kernel that refuses one costs speed or a later diagnosis, not the
 // connection: results are ignored.
 extension Descriptor {
-    /// Makes closing tell the peer that the stream broke off, instead of looking like its proper end.
+    /// Whether closing, also by the end of the process, tells the peer that the stream broke off, instead of looking like its proper end.
     ///
     /// TCP then sends RST. A UNIX socket has no such switch: its peer gets ECONNRESET only if bytes it sent are still
     /// unread when this end closes, and otherwise sees an end of stream, and EPIPE when it writes.
-    public borrowing func resetOnClose() {
-        var immediately = linger(l_onoff: 1, l_linger: 0)
+    public borrowing func resetOnClose(_ isOn: Bool) {
+        var immediately = linger(l_onoff: isOn ? 1 : 0, l_linger: 0)
         _ = setsockopt(rawValue, SOL_SOCKET, SO_LINGER, &immediately, socklen_t(MemoryLayout<linger>.size))
     }
 

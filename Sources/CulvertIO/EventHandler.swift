@@ -12,9 +12,6 @@ public struct ReadyEvents: OptionSet, Sendable {
     public static let hangup = ReadyEvents(rawValue: 4)
     /// The next call on the descriptor tells the error. Comes with `readable` and `writable`.
     public static let error = ReadyEvents(rawValue: 8)
-    /// The peer writes no more: a read that returns less than it could is no sign that nothing is left, for the end is.
-    /// Comes with `readable`.
-    public static let endOfInput = ReadyEvents(rawValue: 16)
 }
 
 /// Told by its loop when a descriptor it registered becomes ready.
@@ -31,8 +28,7 @@ public protocol LoopTask: AnyObject {
 extension ReadyEvents {
     init(epoll events: UInt32) {
         var ready: ReadyEvents = []
-        if events & EPOLLIN.rawValue != 0 { ready.insert(.readable) }
-        if events & EPOLLRDHUP.rawValue != 0 { ready.formUnion([.endOfInput, .readable]) }
+        if events & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue) != 0 { ready.insert(.readable) }
         if events & EPOLLOUT.rawValue != 0 { ready.insert(.writable) }
         if events & EPOLLHUP.rawValue != 0 { ready.formUnion([.hangup, .readable, .writable]) }
         if events & EPOLLERR.rawValue != 0 { ready.formUnion([.error, .readable, .writable]) }

@@ -97,7 +97,7 @@ import Testing
     @Test func resetsATCPConnection() throws {
         let pair = try TCPPair()
         let near = pair.near, far = pair.far
-        near.resetOnClose()
+        near.resetOnClose(true)
         _ = consume near
         try #expect(far.readToEnd() == ("", .failed(ECONNRESET)))
     }

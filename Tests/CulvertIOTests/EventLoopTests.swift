@@ -169,9 +169,9 @@ import Testing
             try loop.sync {}
             #expect(inbox.isEmpty)
             far.shutdownWrite()
-            try #expect(inbox.take() == [.readable, .endOfInput, .writable])
+            try #expect(inbox.take() == [.readable, .writable])
             _ = consume far
-            try #expect(inbox.take() == [.readable, .endOfInput, .writable, .hangup])
+            try #expect(inbox.take() == [.readable, .writable, .hangup])
             try loop.sync { loop.deregister(registration) }
         }
     }

@@ -28,8 +28,6 @@ final class Leg: EventHandler {
 
     private var mayRead = false
     private var mayWrite = false
-    /// The other end has closed: a short read is no sign that nothing more is there, for the end of the stream is.
-    private var inputEnds = false
     private var readEnded = false
     private var writeEnded = false
     /// Why the local side no longer takes bytes; what still arrives is dropped until the peer knows.
@@ -69,6 +67,8 @@ final class Leg: EventHandler {
         } catch {
             return fail(ResetReason(.internalError, error.description))
         }
+        // Should this process die, a half-sent stream must not look like a finished one.
+        descriptor.resetOnClose(true)
         self.descriptor = consume descriptor
         mayRead = true
         mayWrite = true
@@ -92,7 +92,6 @@ final class Leg: EventHandler {
     // MARK: Socket to stream
 
     func ready(_ events: ReadyEvents) {
-        if !events.isDisjoint(with: [.endOfInput, .hangup, .error]) { inputEnds = true }
         if events.contains(.readable) { mayRead = true }
         if events.contains(.writable) { mayWrite = true }
         if mayRead { pump() }
@@ -111,9 +110,9 @@ final class Leg: EventHandler {
                 return (0, outcome)
             }
             switch outcome {
-            case .bytes(let count):
-                // A short read has emptied a stream socket (epoll(7)); what comes later makes a new event.
-                if count < space, !inputEnds { mayRead = false }
+            case .bytes:
+                // Also after a short read there may be more, or the end, without a new event.
+                continue
             case .wouldBlock:
                 mayRead = false
             case .endOfStream:
@@ -181,7 +180,6 @@ final class Leg: EventHandler {
         guard !isOver, let broken else { return }
         if let remoteReset { return abort(remoteReset, remote: true) }
         mayRead = true
-        inputEnds = true
         lingerThenAbort(broken)
         pump()
     }
@@ -234,7 +232,7 @@ final class Leg: EventHandler {
         if let lingering = lingering.take() { loop.cancel(lingering) }
         if let connecting = connecting.take() { connecting.cancel() }
         if let registration = registration.take() { loop.deregister(registration) }
-        if let descriptor = descriptor.take(), reason != nil { descriptor.resetOnClose() }
+        if let descriptor = descriptor.take(), reason == nil { descriptor.resetOnClose(false) }
         report(reason, remote: remote)
         owner.peer.streamEnded(self, reason, remote: remote)
         owner.remove(self)
