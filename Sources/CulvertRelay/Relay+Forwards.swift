@@ -50,7 +50,7 @@ extension Relay {
 
     func open(_ settings: ForwardSettings, origin: Forward.Origin) async throws(RelayError) -> ForwardStatus {
         guard let entry = peers[settings.to.peer] else {
-            let known = peers.all.keys.sorted().joined(separator: ", ")
+            let known = peers.names.sorted().joined(separator: ", ")
             throw RelayError("no peer '\(settings.to.peer)'; the configuration has \(known.isEmpty ? "none" : known)")
         }
         let id = state.withLock { state in

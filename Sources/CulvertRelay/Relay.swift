@@ -80,7 +80,7 @@ public final class Relay: Sendable {
         else { throw RelayError("relay.name, relay.loops and limits.relay-memory only change with a restart") }
 
         // What can fail comes first, and is taken back if it does.
-        let known = Set(peers.all.keys)
+        let known = peers.names
         let added = settings.peers.filter { !known.contains($0.name) }
         for peer in added { await add(peer, environment) }
         do throws(RelayError) {
@@ -92,14 +92,14 @@ public final class Relay: Sendable {
                 throw error
             }
         } catch {
-            for peer in added { retire(peer.name) }
+            for peer in added { await retire(peer.name) }
             throw error
         }
         state.withLock { state in
             state.settings = settings
             state.environment = environment
         }
-        for name in known.subtracting(settings.peers.map(\.name)) { retire(name) }
+        for name in known.subtracting(settings.peers.map(\.name)) { await retire(name) }
         for settings in settings.peers {
             guard var entry = peers[settings.name] else { continue }
             entry.identity = settings.identity
@@ -114,7 +114,7 @@ public final class Relay: Sendable {
     public func drain(within limit: Duration) async -> Int {
         state.withLock { $0.isDraining = true }
         await closeListeners()
-        let entries = Array(peers.all.values)
+        let entries = peers.all
         let cut = await withTaskGroup(of: Int.self) { group in
             for entry in entries { group.addTask { await Self.drain(entry, within: limit) } }
             return await group.reduce(0, +)
@@ -142,7 +142,7 @@ public final class Relay: Sendable {
         }
         guard isFirst else { return }
         await closeListeners()
-        for entry in peers.all.values { _ = await entry.loop.run { entry.peer.value.stop("this relay stopped") } }
+        for entry in peers.all { _ = await entry.loop.run { entry.peer.value.stop("this relay stopped") } }
         let loops = loops
         await withCheckedContinuation { continuation in
             // Waits for threads, so it must not hold one of the concurrency runtime's.
@@ -165,12 +165,15 @@ public final class Relay: Sendable {
         peers[settings.name] = peer.map { Directory.Entry(loop: loop, peer: $0, identity: settings.identity) }
     }
 
-    /// The peer is no longer configured: its streams may finish.
-    private func retire(_ name: String) {
-        guard let entry = peers[name] else { return }
-        peers[name] = nil
+    /// The peer is no longer configured: its streams may finish, its forwards go.
+    private func retire(_ name: String) async {
+        guard let (number, entry) = peers.retire(name) else { return }
+        for (id, handle) in state.withLock({ $0.forwards }) where handle.settings.to.peer == name {
+            try? await removeForward(id)
+        }
+        let peers = peers
         entry.loop.execute {
-            entry.peer.value.drain("peer '\(name)' was removed from the configuration", within: .seconds(3600)) { _ in }
+            entry.peer.value.drain("it was removed from the configuration", within: nil) { _ in peers.forget(number) }
         }
     }
 
@@ -195,9 +198,10 @@ public final class Relay: Sendable {
         let acceptor = acceptor
         let port = await loops[0].run { (listen: acceptor.value.addresses, refused: acceptor.value.refused) }
         var peerStatuses: [PeerStatus] = []
-        for (_, entry) in peers.all.sorted(by: { $0.key < $1.key }) {
+        for entry in peers.all {
             if let status = await entry.loop.run({ entry.peer.value.status }) { peerStatuses.append(status) }
         }
+        peerStatuses.sort { $0.name < $1.name }
         return RelayStatus(
             name: settings.name, version: culvertVersion, uptime: Double(EventLoop.monotonicNow - started) / 1e9,
             listen: port?.listen ?? [], draining: draining, peers: peerStatuses, forwards: await forwards(),

@@ -4,7 +4,7 @@ import CulvertTLS
 /// Why there is no secured connection.
 struct HandshakeFailure: Error {
     enum Kind: String {
-        case tls, timeout, closed, system
+        case tls, timeout, closed, system, crowded
     }
     var kind: Kind
     var text: String
@@ -16,6 +16,7 @@ final class Handshake: EventHandler {
 
     private static let bufferSize = 32 << 10
 
+    let began: UInt64
     private let loop: EventLoop
     private let engine: any TLSEngine
     private var descriptor: Descriptor?
@@ -32,6 +33,7 @@ final class Handshake: EventHandler {
         completion: @escaping Completion
     ) {
         self.loop = loop
+        began = loop.now
         self.engine = engine
         self.completion = completion
         do {
@@ -129,7 +131,8 @@ final class Handshake: EventHandler {
         completion(.success(SecuredConnection(descriptor: descriptor.take()!, engine: engine, leftover: input)))
     }
 
-    private func fail(_ kind: HandshakeFailure.Kind, _ text: String) {
+    /// Gives up; the completion is told.
+    func fail(_ kind: HandshakeFailure.Kind, _ text: String) {
         guard let completion = completion.take() else { return }
         release()
         completion(.failure(HandshakeFailure(kind: kind, text: text)))

@@ -11,7 +11,7 @@ final class Forward {
     let origin: Origin
     /// Where it listens, with the real port.
     private(set) var endpoint: Endpoint
-    private unowned let peer: Peer
+    private let peer: Peer
     private var listener: Listener?
     private var lease: TimerHandle?
     private let onExpiry: @Sendable (String) -> Void
@@ -36,7 +36,6 @@ final class Forward {
         listener = try Listener(endpoint: settings.listen, unix: settings.unix, loop: peer.loop) { [unowned self] in
             accept($0)
         }
-        endpoint = listener!.local
         endpoint = listener!.local
         renew()
     }

@@ -8,6 +8,16 @@ final class TargetQueue {
     private struct Line {
         private var asking: [PendingConnect] = []
         private var next = 0
+        private var cancelled = 0
+
+        /// One that waits is over. Those go once they outweigh the rest.
+        mutating func noteCancelled() {
+            cancelled += 1
+            guard cancelled > 32, cancelled * 2 > asking.count - next else { return }
+            asking = asking[next...].filter { if case .waiting = $0.state { true } else { false } }
+            next = 0
+            cancelled = 0
+        }
 
         mutating func append(_ pending: PendingConnect) { asking.append(pending) }
 
@@ -72,7 +82,10 @@ final class TargetQueue {
 
     fileprivate func cancel(_ pending: PendingConnect) {
         switch pending.state {
-        case .waiting(_, let limit): loop.cancel(limit)
+        case .waiting(_, let limit):
+            loop.cancel(limit)
+            pending.state = .over
+            lines[pending.target]?.noteCancelled()
         case .connecting(let connector):
             connector.cancel()
             startNext(pending.target)

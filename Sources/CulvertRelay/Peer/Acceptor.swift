@@ -50,9 +50,7 @@ final class Acceptor {
     }
 
     private func accept(_ descriptor: consuming Descriptor) {
-        guard handshakes.count < environment.limits.unauthenticatedConnections else {
-            return refuse("too-many-unauthenticated", descriptor.remoteAddress, "too many connections in their handshake")
-        }
+        makeRoom()
         let remote = descriptor.remoteAddress
         let engine: any TLSEngine
         do {
@@ -69,6 +67,14 @@ final class Acceptor {
             case .success(let connection): admit(connection)
             case .failure(let failure): refuse(failure.kind.rawValue, remote, failure.text)
             }
+        }
+    }
+
+    /// Who has been at it longest goes: a peer needs milliseconds, so idle connections cannot keep peers out.
+    private func makeRoom() {
+        while handshakes.count >= max(1, environment.limits.unauthenticatedConnections) {
+            guard let oldest = handshakes.min(by: { $0.value.began < $1.value.began }) else { return }
+            oldest.value.fail(.crowded, "newer connections took its place before its TLS handshake ended")
         }
     }
 

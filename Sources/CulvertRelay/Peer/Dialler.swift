@@ -6,6 +6,9 @@ final class Dialler {
     private static let firstPause = Duration.milliseconds(500)
     private static let longestPause = Duration.seconds(30)
 
+    /// A session that lived for this long has shown that the peer can be reached.
+    private static let stable = Duration.seconds(5)
+
     private enum State {
         case idle
         case pausing(TimerHandle)
@@ -34,13 +37,21 @@ final class Dialler {
         tryNext()
     }
 
-    /// The session stands.
-    func succeeded() { pause = Self.firstPause }
+    /// A connection is being made.
+    var isTrying: Bool {
+        switch state {
+        case .connecting, .handshaking: true
+        case .idle, .pausing: false
+        }
+    }
 
-    /// There is no session any more. One that was never established is a failed try.
-    func lost(afterFailure: Bool) {
+    /// There is no session any more. One that ended soon after it was made is a failed try.
+    /// - Parameter lifetime: nanoseconds.
+    func lost(after lifetime: UInt64) {
         guard case .idle = state else { return }
-        if afterFailure { pauseThenDial() } else { dial() }
+        guard lifetime > Self.stable.nanoseconds else { return pauseThenDial() }
+        pause = Self.firstPause
+        dial()
     }
 
     func stop() {

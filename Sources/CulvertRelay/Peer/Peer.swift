@@ -14,7 +14,8 @@ final class Peer {
     private let targets: TargetQueue
     private var dialler: Dialler?
     private var waiting: [WaitingConnection] = []
-    private var isDraining = false
+    /// Why it takes no new streams, once it does not.
+    private var farewell: String?
     private var whenIdle: ((Int) -> Void)?
     private var drainLimit: TimerHandle?
     /// Streams cut because they did not finish in time.
@@ -56,39 +57,60 @@ final class Peer {
     }
 
     func update(settings: PeerSettings, environment: RelayEnvironment) {
-        let dialsAnew = settings.addresses != self.settings.addresses
+        let old = self.settings
         self.settings = settings
         self.environment = environment
-        if dialsAnew, usable == nil, !settings.addresses.isEmpty { dialler?.dial() }
+        if settings.identity != old.identity {
+            // Who was let in under the old name opens nothing more.
+            for session in sessions { session.drain(.draining, "the peer's identity changed") }
+        }
+        if settings.addresses.isEmpty {
+            dialler?.stop()
+        } else if usable == nil, settings != old {
+            dialler?.dial()
+        }
     }
 
     // MARK: Sessions
 
+    /// Sessions that one peer may have at once. Two are ordinary for a moment, when both relays dial.
+    private static let mostSessions = 8
+    /// Sessions made within this time of each other were dialled by both relays at once.
+    private static let simultaneous = Duration.seconds(5)
+    /// Local connections that may wait for a session.
+    private static let mostWaiting = 1024
+
     /// The session that new streams go to: the youngest that takes any.
     private var usable: LiveSession? { sessions.last { $0.isUsable } }
 
+    /// A session is being made, so that there is something to wait for.
+    private var isConnecting: Bool { dialler?.isTrying ?? false || sessions.contains { !$0.isEstablished } }
+
     /// Takes a connection whose other end has proved to be this peer.
     func adopt(_ connection: SecuredConnection, dialled: Bool) {
-        guard !isDraining else { return }
+        guard farewell == nil, sessions.count < Self.mostSessions else {
+            return logger.warning("connection from \(connection.remote) closed: \(farewell ?? "too many sessions")")
+        }
         let budget = MemoryBudget(limit: environment.limits.sessionMemory, within: environment.memory)
         sessions.append(LiveSession(connection: connection, dialled: dialled, peer: self, budget: budget))
     }
 
     func established(_ session: LiveSession, _ hello: Hello) {
         lastError = nil
-        dialler?.succeeded()
+        dialler?.stop()
         retireDuplicates(of: session, peerName: hello.name)
-        for connection in takeWaiting() { open(connection.descriptor.take()!, connection.forward, on: session) }
+        guard let usable else { return }
+        for connection in takeWaiting() { open(connection.descriptor.take()!, connection.forward, on: usable) }
     }
 
-    /// Both relays may have dialled. Of two such sessions both keep the one that the relay with the lesser name made.
+    /// One session is enough. Of two that were dialled at once, both relays keep the one that the relay with the lesser
+    /// name made; else the newer one, for whoever dialled it has given up the older.
     private func retireDuplicates(of session: LiveSession, peerName: String) {
-        guard environment.relayName != peerName else { return }
-        let weDial = environment.relayName < peerName
-        let usable = sessions.filter(\.isUsable)
-        guard usable.contains(where: { $0.dialled == weDial }) else { return }
-        for loser in usable where loser.dialled != weDial {
-            loser.drain(.superseded, "the session that \(weDial ? environment.relayName : peerName) made is used")
+        let lesserDials = environment.relayName < peerName
+        for other in sessions where other !== session && other.isUsable {
+            let atOnce = session.made - min(other.made, session.made) < Self.simultaneous.nanoseconds
+            let loser = atOnce && other.dialled != session.dialled && other.dialled == lesserDials ? session : other
+            loser.drain(.superseded, "another session is used")
         }
     }
 
@@ -100,19 +122,18 @@ final class Peer {
             session.logger.error("session lost: \(text)")
             lastError = text
         }
-        if isDraining {
+        if farewell != nil {
             idleIfSo()
         } else if usable == nil {
-            let failed = !session.isEstablished
-            if failed { failWaiting(text) }
-            if !settings.addresses.isEmpty { dialler?.lost(afterFailure: failed) }
+            if !settings.addresses.isEmpty { dialler?.lost(after: loop.now - session.made) }
+            if !isConnecting { failWaiting(text) }
         }
     }
 
     func dialFailed(_ text: String) {
         lastError = text
         logger.warning("cannot reach \(name): \(text)")
-        if sessions.isEmpty { failWaiting(text) }
+        if !isConnecting { failWaiting(text) }
     }
 
     // MARK: Streams
@@ -121,14 +142,16 @@ final class Peer {
     func connect(_ descriptor: consuming Descriptor, through forward: Forward) {
         if let session = usable {
             open(descriptor, forward, on: session)
-        } else if isDraining {
-            refuse(forward, ResetReason(.shutdown, "this relay is shutting down"))
-        } else if sessions.isEmpty && settings.addresses.isEmpty {
+        } else if let farewell {
+            refuse(forward, ResetReason(.shutdown, farewell))
+        } else if !isConnecting && settings.addresses.isEmpty {
             refuse(forward, ResetReason(
                 .sessionLost, "\(name) is not connected, and peers.\(name).addresses is empty: it has to dial us"))
+        } else if waiting.count == Self.mostWaiting {
+            refuse(forward, ResetReason(.refused, "\(waiting.count) connections wait for a session with \(name)"))
         } else {
             waiting.append(WaitingConnection(descriptor, forward))
-            if sessions.isEmpty { dialler?.dial() }
+            if !isConnecting { dialler?.dial() }
         }
     }
 
@@ -199,29 +222,29 @@ final class Peer {
 
     // MARK: End
 
-    /// Lets streams finish and takes no new ones; what is left after `limit` is cut.
+    /// Lets streams finish and takes no new ones; what is left after `limit`, if there is one, is cut.
     /// - Parameter whenIdle: called once there is no session left, with the number of streams that were cut.
-    func drain(_ text: String, within limit: Duration, whenIdle: @escaping (Int) -> Void) {
+    func drain(_ text: String, within limit: Duration?, whenIdle: @escaping (Int) -> Void) {
         self.whenIdle = whenIdle
-        retireDialler()
+        retireDialler(text)
+        drainLimit = limit.map { loop.schedule(after: $0) { [self] in stop(text) } }
         for session in sessions { session.drain(.draining, text) }
-        drainLimit = loop.schedule(after: limit) { [self] in stop(text) }
         idleIfSo()
     }
 
     /// Ends every session at once.
     func stop(_ text: String) {
-        retireDialler()
+        retireDialler(text)
         cut += sessions.reduce(0) { $0 + $1.legs.count }
         for session in sessions { session.end(.shutdown, text) }
     }
 
-    private func retireDialler() {
-        isDraining = true
+    private func retireDialler(_ text: String) {
+        farewell = text
         dialler?.stop()
         dialler = nil
         if let sampling = sampling.take() { loop.cancel(sampling) }
-        failWaiting("this relay is shutting down")
+        failWaiting(text)
     }
 
     private func idleIfSo() {

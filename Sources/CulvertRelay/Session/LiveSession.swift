@@ -22,6 +22,8 @@ final class LiveSession: LoopTask {
     private(set) var legs: [ObjectIdentifier: Leg] = [:]
 
     private var isMarked = false
+    /// Another session with the same peer is used instead.
+    private var isSuperseded = false
     /// Legs whose write failed while the protocol core was at work.
     private var failedLegs: [Leg] = []
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
@@ -74,7 +76,7 @@ final class LiveSession: LoopTask {
         if let failure = lane.failure {
             return end(.sessionLost, farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
         }
-        if session.isDraining, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
+        if mayEnd, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
             return end(.shutdown, "drained")
         }
         if lane.mayRead || session.hasEvents { attend() }
@@ -136,11 +138,15 @@ final class LiveSession: LoopTask {
         switch goaway.code {
         case .draining, .superseded:
             farewell = goaway
+            if goaway.code == .superseded { drain(.superseded, goaway.text) }
             logger.info("\(peer.name) takes no new streams on this session: \(goaway.text)")
         default:
             end(.sessionLost, "\(peer.name) ended the session (\(goaway.code)): \(goaway.text)")
         }
     }
+
+    /// No stream is on its way here any more. Of a session that was superseded, both sides say so.
+    private var mayEnd: Bool { isSuperseded ? session.hasHeardGoaway : session.isDraining }
 
     // MARK: Streams
 
@@ -192,6 +198,7 @@ final class LiveSession: LoopTask {
     /// Takes no new streams; the session ends when those it has are over.
     func drain(_ code: GoawayCode, _ text: String) {
         guard isEstablished else { return end(.shutdown, text) }
+        if code == .superseded { isSuperseded = true }
         session.goaway(code, text)
         attend()
     }
