@@ -59,7 +59,7 @@ struct SocketFile: ~Copyable {
     }
 
     /// Removes the file of a socket that no process holds any more; throws if `path` is taken.
-    private static func removeStale(_ path: String, _ address: SocketAddress, operation: String) throws(IOError) {
+    fileprivate static func removeStale(_ path: String, _ address: SocketAddress, operation: String) throws(IOError) {
         let found: stat
         do {
             found = try status(path, operation: operation)
@@ -94,6 +94,15 @@ struct SocketFile: ~Copyable {
         guard raw >= 0 else { throw IOError(errno: -raw, operation: operation) }
         let socket = Descriptor(adopting: raw)
         return -address.withSockaddr { clinux_connect(socket.rawValue, $0, $1) }
+    }
+}
+
+/// The file that a UNIX socket leaves behind when its process dies.
+public enum StaleSocket {
+    /// Removes it. A socket that a process still holds stays, and so does a file that is no socket.
+    public static func remove(_ path: String) {
+        guard let address = SocketAddress(unixPath: path) else { return }
+        try? SocketFile.removeStale(path, address, operation: "remove \(path)")
     }
 }
 

@@ -36,6 +36,13 @@ struct ServiceTable: Sendable {
         return .endpoint(try endpoint(asked, for: peer))
     }
 
+    /// The path of a socket that was made for one NAME; nil if `asked` leads elsewhere.
+    func namedSocket(_ asked: String, for peer: String) -> String? {
+        guard asked.contains("/"), !asked.hasPrefix(Self.builtIn), case .unix(let path)? = try? endpoint(asked, for: peer)
+        else { return nil }
+        return path
+    }
+
     private func allowed(to peer: String) -> String {
         services.values.filter { $0.allow.contains(peer) }
             .map { Self.quoted($0.template == nil ? $0.name : "\($0.name)/NAME") }

@@ -218,6 +218,11 @@ final class Peer {
         if reason != nil { streamsReset += 1 }
         pastSent += leg.stream.bytesWritten
         pastReceived += leg.stream.bytesReceived
+        if leg.forward == nil, let path = environment.services.namedSocket(leg.stream.service, for: name) {
+            // A NAME may never be asked for again, so nobody else would find the file of a process that died with its
+            // stream. It gets a moment to die in.
+            loop.schedule(after: .seconds(2)) { StaleSocket.remove(path) }
+        }
     }
 
     // MARK: End
