@@ -11,7 +11,7 @@ import Testing
             var bytes = random.bytes(random.below(60))
             // Mostly a known type with a short length, else all of them would end at the first byte.
             if bytes.count >= 16, random.chance(80) {
-                bytes.replaceSubrange(0..<7, with: [UInt8(1 + random.below(8)), UInt8(random.below(4) & 1), 0, 0, 0, 0, 0])
+                bytes.replaceSubrange(0..<7, with: [UInt8(1 + random.below(8)), UInt8(random.below(2)), 0, 0, 0, 0, 0])
                 if random.chance(70) { bytes.replaceSubrange(8..<15, with: repeatElement(0, count: 7)) }
             }
             if violation({ _ = try Frame.decode(bytes) }) != nil { violations += 1 }
@@ -77,11 +77,14 @@ import Testing
         switch random.below(20) {
         case 0...7:
             let received = stream?.receive.received ?? 0
-            let offset = random.chance(99) ? received - UInt64(random.below(Int(min(received, 3)) + 1)) : number(&random)
+            let back = UInt64(random.below(Int(min(received, 3)) + 1))
+            let offset = random.chance(99) ? received - back : number(&random)
             let room = stream.map { max(1, min($0.receiveWindow, 60_000)) } ?? 60_000
             let count = random.chance(50) ? random.below(min(20, room)) : random.below(room)
-            let fin = stream.map { !$0.receiveEnded && offset &+ UInt64(count) >= received && random.chance(10) } ?? true
-            return .data(id, at: offset, [UInt8](repeating: 1, count: stream?.receiveEnded ?? false ? 0 : count), fin: fin)
+            let hasEnded = stream?.receiveEnded ?? false
+            let mayEnd = !hasEnded && offset &+ UInt64(count) >= received
+            let payload = [UInt8](repeating: 1, count: hasEnded ? 0 : count)
+            return .data(id, at: offset, payload, fin: stream == nil || mayEnd && random.chance(10))
         case 8...14: return .ack(ack(id, stream, &random))
         case 15:
             let final = random.chance(95) ? stream?.receive.received ?? number(&random) : number(&random)
@@ -115,7 +118,9 @@ import Testing
     }
 
     private static func ack(_ id: UInt64, _ stream: SessionStream?, _ random: inout Seeded) -> Ack {
-        guard let stream else { return Ack(stream: id, received: number(&random), credit: 0, fin: random.chance(50), reset: true) }
+        guard let stream else {
+            return Ack(stream: id, received: number(&random), credit: 0, fin: random.chance(50), reset: true)
+        }
         let sent = stream.send.sent, edge = random.chance(1)
         let received = edge ? number(&random) : random.chance(50) ? sent : UInt64.random(in: 0...sent, using: &random)
         let fin = received == sent && stream.send.end == .sent && random.chance(80)

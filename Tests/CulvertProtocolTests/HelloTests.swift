@@ -88,7 +88,8 @@ import Testing
         let peer = try ScriptedPeer(.dialler, established: false)
         var hello = peer.hello()
         hello.session.low = 3
-        #expect(violation { try peer.hear(.hello(hello)) }?.description.hasPrefix("answers for another session") == true)
+        let fault = violation { try peer.hear(.hello(hello)) }
+        #expect(fault?.description.hasPrefix("answers for another session") == true)
     }
 
     @Test(arguments: bothRoles)
@@ -134,7 +135,8 @@ import Testing
 
     @Test func framesMayFollowHelloInOneRange() throws {
         let peer = try ScriptedPeer(.listener, established: false)
-        try peer.hear(.hello(peer.hello()), .open(Open(stream: 1, credit: 1, priority: .auto, service: "s"), first: [1]))
+        let open = Open(stream: 1, credit: 1, priority: .auto, service: "s")
+        try peer.hear(.hello(peer.hello()), .open(open, first: [1]))
         #expect(peer.events() == ["established", "opened 1"])
     }
 }

@@ -66,8 +66,8 @@ import Testing
         pair.run(for: 2_000_000_000)
         for (end, peak) in zip(pair.ends, transfers.peak) {
             #expect(end.budget.used <= budget)
-            // Beyond the budget each stream has a guaranteed part in either direction, in chunks of which the outermost may be
-            // partly filled.
+            // Beyond the budget each stream has a guaranteed part in either direction, in chunks of which the outermost
+            // may be partly filled.
             #expect(peak <= budget + streams * 5 * Chunk.size)
         }
         // All have come as far as is guaranteed.

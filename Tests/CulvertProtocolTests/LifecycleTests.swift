@@ -99,7 +99,10 @@ import Testing
         let bytes = (0..<500).map { UInt8(truncatingIfNeeded: $0) }
         let stream = peer.open(first: bytes)
         _ = peer.said()
-        for start in stride(from: 0, to: 500, by: 20) { peer.write(stream, Array(bytes[start..<start + 20])); _ = peer.said() }
+        for start in stride(from: 0, to: 500, by: 20) {
+            peer.write(stream, Array(bytes[start..<start + 20]))
+            _ = peer.said()
+        }
         // Headers were written over them, and what they covered put back.
         let run = stream.send.queue.contiguous(from: 0, limit: .max)
         #expect(Array(run) == bytes + bytes)

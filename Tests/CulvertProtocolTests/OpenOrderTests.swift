@@ -121,8 +121,7 @@ import Testing
         #expect(peer.session.opens.isEmpty)
     }
 
-    /// Sixty-four opens of a few services, some silent, some late, some reset: whatever happens, each service's are heard
-    /// in order.
+    /// Sixty-four opens of a few services, some silent, some late, some reset: each service's are heard in order.
     @Test(arguments: Seeds.list(20))
     func orderHoldsWhateverTheySay(seed: UInt64) throws {
         var random = Seeded(seed)
@@ -136,7 +135,9 @@ import Testing
             if random.chance(50) { heard += peer.said() }
             let other = waiting[random.below(waiting.count)]
             switch random.below(6) {
-            case 0: peer.session.reset(other, ResetReason(.localClosed, ""), afterData: random.chance(50), now: peer.now)
+            case 0:
+                let afterData = random.chance(50)
+                peer.session.reset(other, ResetReason(.localClosed, ""), afterData: afterData, now: peer.now)
             case 1 where peer.session.space(other) > 0: peer.write(other, [9])
             case 2: peer.session.finish(other, now: peer.now)
             default: break

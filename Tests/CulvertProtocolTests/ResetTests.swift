@@ -98,7 +98,8 @@ import Testing
     @Test func aResetWhileBytesAreOnOfferDropsThem() throws {
         let peer = try ScriptedPeer()
         peer.onDelivery = { [unowned peer] in peer.session.reset($0, self.broken, now: peer.now) }
-        try peer.hear(.open(Open(stream: 2, credit: 9, priority: .auto, service: "s"), first: [1]), .data(2, at: 1, [2], fin: true))
+        let open = Open(stream: 2, credit: 9, priority: .auto, service: "s")
+        try peer.hear(.open(open, first: [1]), .data(2, at: 1, [2], fin: true))
         #expect(peer.said() == [.reset(Reset(stream: 2, finalOffset: 0, reason: broken))])
         #expect(peer.pool.inUse == 0 && peer.session.streamCount == 0 && peer.budget.used == 0)
     }
@@ -109,7 +110,9 @@ import Testing
         _ = peer.said()
         peer.session.reset(stream, broken, now: peer.now)
         _ = peer.said()
-        try peer.hear(.data(1, at: 77, [1, 2], fin: true), .ack(Ack(stream: 1, received: 99, credit: 0, fin: true)), .ack(Ack(stream: 1, received: 0, credit: 0, reset: true)))
+        try peer.hear(
+            .data(1, at: 77, [1, 2], fin: true), .ack(Ack(stream: 1, received: 99, credit: 0, fin: true)),
+            .ack(Ack(stream: 1, received: 0, credit: 0, reset: true)))
         #expect(peer.said().isEmpty && peer.events().isEmpty && peer.taken.isEmpty)
     }
 
@@ -143,7 +146,8 @@ import Testing
         let stream = peer.open()
         _ = peer.said()
         peer.session.reset(stream, broken, now: peer.now)
-        try peer.hear(.reset(Reset(stream: 1, finalOffset: 0, reason: ResetReason(.connectFailed, errno: 111, "refused"))))
+        let refused = ResetReason(.connectFailed, errno: 111, "refused")
+        try peer.hear(.reset(Reset(stream: 1, finalOffset: 0, reason: refused)))
         let frames = peer.said()
         #expect(acks(frames) == [.ack(Ack(stream: 1, received: 0, credit: 0, reset: true))])
         #expect(resets(frames) == [.reset(Reset(stream: 1, finalOffset: 1, reason: broken))])

@@ -34,7 +34,9 @@ final class Traffic {
         pair.establish()
         for side in 0...1 {
             pair.ends[side].onEvent = { [unowned self] in handle($0, side) }
-            pair.ends[side].deliver = { [unowned self] stream, pieces in leg(of: stream)?.offer(pieces, &pair.random) ?? 0 }
+            pair.ends[side].deliver = { [unowned self] stream, pieces in
+                leg(of: stream)?.offer(pieces, &pair.random) ?? 0
+            }
             pair.ends[side].act = { [unowned self] in act(side) }
         }
         pair.run("traffic") { started == plans.count && active.isEmpty }

@@ -97,7 +97,8 @@ final class Transfers {
         let session = pair.ends[side].session
         var did = false
         for transfer in all {
-            did = (transfer.key % 2 == side ? transfer.write(session, pair.now) : transfer.read(session, pair.now)) || did
+            let writes = transfer.key % 2 == side
+            did = (writes ? transfer.write(session, pair.now) : transfer.read(session, pair.now)) || did
         }
         peak[side] = max(peak[side], pair.ends[side].pool.inUse)
         return did
