@@ -20,7 +20,7 @@ final class Target: Sendable {
         self.counter = counter
         if case .tcp = endpoint { self.endpoint = listener.endpoint } else { self.endpoint = endpoint }
         Thread.detachNewThread {
-            while let connection = Self.next(listener) {
+            while let connection = listener.acceptOrStop() {
                 counter.add()
                 Thread.detachNewThread { try? serve(connection) }
             }
@@ -28,19 +28,6 @@ final class Target: Sendable {
     }
 
     deinit { listener.stop() }
-
-    /// Nil once the listener is stopped; a wait that reached its limit goes on.
-    private static func next(_ listener: PlainSocket) -> PlainSocket? {
-        while true {
-            do {
-                return try listener.accept()
-            } catch let failure as Failure where failure.code == EAGAIN {
-                continue
-            } catch {
-                return nil
-            }
-        }
-    }
 
     /// Says back what it hears, and ends when the other end has.
     static func echo(at endpoint: Endpoint = PlainSocket.anyPort) throws -> Target {

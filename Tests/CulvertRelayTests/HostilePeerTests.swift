@@ -1,0 +1,249 @@
+import CulvertIO
+import Testing
+
+@testable import CulvertRelay
+
+/// A peer that has a good certificate and does what no relay does: its session ends with the reason told to both sides,
+/// and nobody else notices.
+@Suite struct HostilePeerTests {
+    /// What a peer says after the handshake, and what the relay makes of it.
+    struct Misdeed: Sendable, CustomTestStringConvertible {
+        var name: String
+        var bytes: [UInt8]
+        /// Of the reason, in the GOAWAY and in the status.
+        var reason: String
+        var code: UInt32 = 1
+
+        var testDescription: String { name }
+
+        /// - Parameter saysHello: first, so that the misdeed is the second thing.
+        init(_ name: String, _ frames: Frame..., saysHello: Bool = true, reason: String, code: UInt32 = 1) {
+            self.name = name
+            bytes = ((saysHello ? [Frame.hello()] : []) + frames).flatMap(\.bytes)
+            self.reason = reason
+            self.code = code
+        }
+    }
+
+    static let misdeeds = [
+        Misdeed("a frame of type 0", Frame(kind: 0), reason: "unknown frame type 0"),
+        Misdeed("a frame of type 9", Frame(kind: 9), reason: "unknown frame type 9"),
+        Misdeed("a frame of type 255", Frame(kind: 255, flags: 255, length: .max), reason: "unknown frame type 255"),
+        Misdeed("a flag that does not exist", Frame(kind: Frame.Kind.ping, flags: 1, body: big(UInt64(1))), reason: "flags 1"),
+        Misdeed("a reserved bit", Frame(kind: Frame.Kind.ping, reserved: 1, body: big(UInt64(1))), reason: "reserved bits"),
+        Misdeed("a huge frame", Frame(kind: Frame.Kind.ping, length: .max), reason: "length 4294967295"),
+        Misdeed("a huge DATA", Frame(kind: Frame.Kind.data, length: 8 + 1 << 20 + 1, stream: 1), reason: "length"),
+        Misdeed("DATA without offset", Frame(kind: Frame.Kind.data, length: 7, stream: 1), reason: "length 7"),
+
+        Misdeed("DATA before HELLO", .data(1, at: 0, [1]), saysHello: false, reason: "before HELLO"),
+        Misdeed("OPEN before HELLO", .open(1, "echo"), saysHello: false, reason: "before HELLO"),
+        Misdeed("PING before HELLO", .ping(1), saysHello: false, reason: "before HELLO"),
+        Misdeed("a second HELLO", .hello(), reason: "second HELLO"),
+        Misdeed("another protocol", .hello(magic: 1), saysHello: false, reason: "magic"),
+        Misdeed("a later version", .hello(version: 3, minimum: 2), saysHello: false, reason: "versions 2 to 3", code: 3),
+        Misdeed("half a HELLO", Frame(kind: Frame.Kind.hello, body: [1, 2, 3]), saysHello: false, reason: "too short"),
+        Misdeed("a second lane", .hello(lane: 1), saysHello: false, reason: "lane 1"),
+
+        Misdeed("a stream of ours", .open(2, "echo"), reason: "opens stream 2"),
+        Misdeed("stream 0", .open(0, "echo"), reason: "stream 0"),
+        Misdeed("a stream that is not the next", .open(3, "echo"), reason: "opens stream 3"),
+        Misdeed("a stream twice", .open(1, "echo"), .open(1, "echo"), reason: "opens stream 1"),
+        Misdeed(
+            "a service that is no text",
+            Frame(kind: Frame.Kind.open, stream: 1, body: big(UInt64(0)) + [0, 0] + big(UInt16(2)) + [0xC3, 0x28]),
+            reason: "not UTF-8"),
+        Misdeed(
+            "a service longer than its frame",
+            Frame(kind: Frame.Kind.open, stream: 1, body: big(UInt64(0)) + [0, 0] + big(UInt16(200)) + [0x41]),
+            reason: "too short"),
+        Misdeed("DATA for no stream", .data(1, at: 0, [1]), reason: "never opened"),
+        Misdeed("ACK for no stream", .ack(9, received: 0, credit: 0), reason: "never opened"),
+        Misdeed("RESET for no stream", .reset(4, at: 0), reason: "never opened"),
+        Misdeed("a gap", .open(1, "echo"), .data(1, at: 5, [1]), reason: "gap"),
+        Misdeed("DATA beyond its credit", .open(1, "silent"), .data(1, at: 1 << 40, [1]), reason: "credit"),
+        Misdeed("DATA at the end of numbers", .open(1, "silent"), .data(1, at: .max, [1]), reason: "credit"),
+        Misdeed(
+            "DATA behind the end", .open(1, "silent"), .data(1, at: 0, [1], fin: true), .data(1, at: 1, [1]),
+            reason: "contradicts its end"),
+        Misdeed("an ACK for what was not sent", .open(1, "silent"), .ack(1, received: 9, credit: 9), reason: "only 0 was sent"),
+        Misdeed("an ACK of no end", .open(1, "silent"), .ack(1, received: 0, credit: 0, flags: 1), reason: "end that was not sent"),
+        Misdeed("a reset with a gap", .open(1, "silent"), .reset(1, at: 7), reason: "reset at 7"),
+        Misdeed(
+            "more than an ACK has", Frame(kind: Frame.Kind.ack, stream: 1, body: [UInt8](repeating: 0, count: 17)),
+            reason: "too many"),
+        Misdeed("half a GOAWAY", Frame(kind: Frame.Kind.goaway, body: [0, 0]), reason: "too short"),
+    ]
+
+    @Test(arguments: misdeeds)
+    func endsItsOwnSessionAndNoOther(_ misdeed: Misdeed) async throws {
+        try await withHostilePeer { pair, hostile in
+            let frames = try await onThread {
+                let peer = try hostile()
+                try peer.send(misdeed.bytes)
+                return peer.receiveAll()
+            }
+            let goaway = try #require(frames.compactMap(\.goaway).first)
+            #expect(goaway.code == misdeed.code)
+            #expect(goaway.text.contains(misdeed.reason), "\(goaway.text)")
+            try await expectLoss(of: pair.b, saying: misdeed.reason)
+        }
+    }
+
+    // MARK: Below frames
+
+    @Test func bytesThatAreNoRecordEndTheSession() async throws {
+        try await withHostilePeer { pair, hostile in
+            try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                _ = try peer.receive(Frame.Kind.hello)
+                try peer.sendUnencrypted([UInt8](repeating: 0x55, count: 1000))
+                _ = peer.receiveAll()
+            }
+            try await expectLoss(of: pair.b, saying: "record")
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func aConnectionThatEndsInTheMiddleOfAFrameIsLost(isOrderly: Bool) async throws {
+        try await withHostilePeer { pair, hostile in
+            try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                _ = try peer.receive(Frame.Kind.hello)
+                try peer.send(Array(Frame.open(1, "echo").bytes.dropLast(3)))
+                if isOrderly { try peer.finish() }
+                peer.close()
+            }
+            try await expectLoss(of: pair.b, saying: "closed the connection")
+        }
+    }
+
+    // MARK: Within the rules
+
+    /// A number from the wire must not be one that traps.
+    @Test func theGreatestCreditIsTaken() async throws {
+        try await withHostilePeer { pair, hostile in
+            try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello(streams: .max, credit: .max), .open(1, "echo", credit: .max, first: "hello"))
+                while case let frame = try peer.receive(Frame.Kind.data), frame.body.count < 13 {}
+            }
+            _ = await pair.b.status()
+        }
+    }
+
+    @Test func aPeerThatAllowsNoStreamsGetsNone() async throws {
+        try await withHostilePeer { pair, hostile in
+            let held = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello(streams: 0))
+                _ = try peer.receive(Frame.Kind.hello)
+                return Transferred(peer)
+            }
+            let near = try await pair.b.addForward(
+                ForwardSettings(listen: PlainSocket.anyPort, to: ServiceReference(peer: "h", service: "x")))
+            let endpoint = try Endpoint(near.listen)
+            _ = try await onThread { try PlainSocket.connect(endpoint).readUntilOver() }
+            let reset = try await pair.b.outcome("x").reset
+            #expect(reset?.code == "refused")
+            _ = held.take()
+        }
+    }
+
+    @Test func moreStreamsThanAllowedAreRefusedOneByOne() async throws {
+        try await withHostilePeer({ $0.b.limits.streamsPerSession = 10 }) { pair, hostile in
+            let resets = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                for stream in 0..<20 { try peer.send(.open(UInt64(2 * stream + 1), "silent")) }
+                var resets: [UInt64] = []
+                while resets.count < 10 { resets.append(try peer.receive(Frame.Kind.reset).stream) }
+                return resets
+            }
+            #expect(resets == Array(stride(from: 21, to: 40, by: 2)))
+        }
+    }
+
+    /// Opening and resetting costs a peer little; it must not cost the relay its memory or others their turn.
+    @Test func openingAndResettingWithoutEndLeavesNothing() async throws {
+        try await withHostilePeer { pair, hostile in
+            let memory = await pair.b.status().memory
+            try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                _ = try peer.receive(Frame.Kind.hello)
+                for round in 0..<UInt64(scaled(2000)) {
+                    try peer.send(.open(2 * round + 1, "echo", first: "abc"), .reset(2 * round + 1, at: 3))
+                    // The answers must be read, or the relay is right to call it a flood.
+                    while try peer.receive(Frame.Kind.ack).flags & 2 == 0 {}
+                }
+                try peer.finish()
+            }
+            try await eventually("nothing is left of it") {
+                let status = await pair.b.status()
+                return status.peer("h")?.sessions.isEmpty == true && status.memory == memory
+            }
+        }
+    }
+
+    @Test func answersThatAreNeverReadAreAFlood() async throws {
+        try await withHostilePeer({ $0.b.limits.streamsPerSession = 10 }) { pair, hostile in
+            try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                // Ends with the connection.
+                try? {
+                    var stream: UInt64 = 1
+                    while true {
+                        try peer.send((0..<500).flatMap { _ in
+                            defer { stream += 2 }
+                            return Frame.open(stream, "nothing").bytes
+                        })
+                    }
+                }()
+            }
+            try await expectLoss(of: pair.b, saying: "does not read the answers")
+        }
+    }
+
+    // MARK: Scene
+
+    /// A pair with a stream that goes on all the time, and a way to dial `b` as its peer `h`.
+    private func withHostilePeer(
+        _ prepare: (inout PairSetup) -> Void = { _ in },
+        run body: (RelayPair, _ dial: @escaping @Sendable () throws -> HandMadePeer) async throws -> Void
+    ) async throws {
+        let echo = try Target.echo(), silent = try Target { _ = try $0.readToEnd() }
+        try await withPair { setup in
+            setup.route("echo", to: echo.endpoint)
+            setup.b.services[0].allow.append("h")
+            setup.b.services.append(ServiceSettings(name: "silent", connect: silent.endpoint, allow: ["h"]))
+            setup.b.peers.append(PeerSettings(name: "h", addresses: []))
+            prepare(&setup)
+        } run: { pair in
+            let bystander = try await pair.connect("echo")
+            try await say("before", on: bystander)
+            let port = try Endpoint(hostAndPort: await pair.b.status().listen[0]), context = try pair.pki.context("h")
+            try await body(pair) { try HandMadePeer.dial(port, context) }
+            try await say("after", on: bystander)
+            #expect(await pair.b.status().peer("a")?.sessions.count == 1)
+        }
+    }
+
+    private func say(_ text: String, on client: PlainSocket) async throws {
+        let answer = try await onThread {
+            try client.write(text)
+            return try client.read(exactly: text.utf8.count)
+        }
+        #expect(answer == Array(text.utf8))
+    }
+
+    private func expectLoss(of relay: Relay, saying reason: String) async throws {
+        let error = try await eventually("the session with h is lost") { () -> String? in
+            guard let peer = await relay.status().peer("h"), peer.sessions.isEmpty else { return nil }
+            return peer.lastError
+        }
+        #expect(error.contains(reason), "\(error)")
+    }
+}

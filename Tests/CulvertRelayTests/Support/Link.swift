@@ -1,0 +1,115 @@
+import CulvertIO
+import Foundation
+import Synchronization
+
+/// The network between two relays: a TCP port that leads to another, which may be told later, and that can fail.
+final class Link: Sendable {
+    private struct State {
+        var target: Endpoint?
+        var isRefusing = false
+        var isFrozen = false
+        var sockets: [PlainSocket] = []
+        var isOver = false
+    }
+
+    /// Guards what can be waited for.
+    private let change = NSCondition()
+    private let state = Mutex(State())
+    private let listener: PlainSocket
+    let endpoint: Endpoint
+
+    /// - Parameter target: nil: connections wait until `lead` names it.
+    init(to target: Endpoint? = nil) throws {
+        listener = try PlainSocket.listen(PlainSocket.anyPort)
+        endpoint = listener.endpoint
+        state.withLock { $0.target = target }
+        Thread.detachNewThread { [self] in
+            while let connection = listener.acceptOrStop() {
+                Thread.detachNewThread { self.carry(connection) }
+            }
+        }
+    }
+
+    /// Ends its threads, and every connection.
+    func close() {
+        update { $0.isOver = true }
+        listener.stop()
+        cut()
+    }
+
+    func lead(to target: Endpoint) { update { $0.target = target } }
+
+    /// Nothing goes through any more, and nothing says so.
+    func freeze() { update { $0.isFrozen = true } }
+
+    func thaw() { update { $0.isFrozen = false } }
+
+    /// Connections made from now on are closed at once, or not any more.
+    func refuse(_ refuses: Bool) { update { $0.isRefusing = refuses } }
+
+    /// Ends every connection.
+    func cut() {
+        for socket in state.withLock({ exchange(&$0.sockets, with: []) }) { socket.stop() }
+        update { _ in }
+    }
+
+    private func update(_ edit: (inout State) -> Void) {
+        change.withLock {
+            state.withLock { edit(&$0) }
+            change.broadcast()
+        }
+    }
+
+    /// Waits until `condition` gives a value or the link is closed.
+    private func wait<Value>(_ condition: (State) -> Value?) -> Value? {
+        change.withLock {
+            while true {
+                let (value, isOver) = state.withLock { (condition($0), $0.isOver) }
+                if value != nil || isOver { return isOver ? nil : value }
+                change.wait()
+            }
+        }
+    }
+
+    private func carry(_ near: PlainSocket) {
+        guard !state.withLock({ $0.isRefusing }), let target = wait(\.target),
+            let far = try? PlainSocket.connect(target)
+        else { return }
+        let isTaken = state.withLock { state in
+            guard !state.isOver else { return false }
+            state.sockets += [near, far]
+            return true
+        }
+        guard isTaken else { return }
+        Thread.detachNewThread { self.pump(from: far, to: near) }
+        pump(from: near, to: far)
+    }
+
+    private func pump(from source: PlainSocket, to sink: PlainSocket) {
+        while let bytes = source.readOrStop(), !bytes.isEmpty {
+            guard wait({ $0.isFrozen ? nil : true }) != nil, (try? sink.write(bytes)) != nil else { break }
+        }
+        source.stop()
+        sink.stop()
+    }
+}
+
+extension PlainSocket {
+    /// Waits beyond the limit; nil once the listener is stopped.
+    func acceptOrStop() -> PlainSocket? { beyondLimit { try accept() } }
+
+    /// Waits beyond the limit; nil once the connection broke.
+    func readOrStop() -> [UInt8]? { beyondLimit { try read(256 << 10) } }
+
+    private func beyondLimit<Value>(_ body: () throws -> Value) -> Value? {
+        while true {
+            do {
+                return try body()
+            } catch let failure as Failure where failure.code == EAGAIN {
+                continue
+            } catch {
+                return nil
+            }
+        }
+    }
+}
