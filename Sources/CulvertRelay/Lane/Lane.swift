@@ -68,8 +68,7 @@ final class Lane: EventHandler, FrameSink {
     func receive(_ handle: (UnsafeRawBufferPointer) -> Bool) {
         var turns = Self.receiveTurns
         while failure == nil {
-            guard decrypt(handle) else { return }
-            guard mayRead, turns > 0 else { return }
+            guard decrypt(handle), failure == nil, mayRead, turns > 0 else { return }
             turns -= 1
             fill()
         }
