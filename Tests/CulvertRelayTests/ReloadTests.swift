@@ -1,0 +1,243 @@
+import CulvertIO
+import CulvertTLS
+import Foundation
+import Testing
+
+@testable import CulvertRelay
+
+/// New settings while streams go on, and the ways a relay ends.
+@Suite struct ReloadTests {
+    /// A pair with a route to an echo, and what it was started with.
+    private func withEcho(
+        _ prepare: (inout PairSetup) throws -> Void = { _ in }, run body: (RelayPair, PairSetup) async throws -> Void
+    ) async throws {
+        let echo = try Target.echo()
+        var kept: PairSetup?
+        try await withPair { setup in
+            setup.route("echo", to: echo.endpoint)
+            try prepare(&setup)
+            kept = setup
+        } run: { pair in
+            var setup = kept!
+            setup.a.peers[0].addresses = [try Endpoint(hostAndPort: await pair.b.status().listen[0])]
+            try await body(pair, setup)
+        }
+    }
+
+    // MARK: apply
+
+    @Test func servicesAndForwardsComeAndGo() async throws {
+        try await withEcho { pair, setup in
+            let other = try await Bystander(pair.connect("echo"))
+            let near = pair.directory.socket("near")
+            var a = setup.a, b = setup.b
+            b.services.append(ServiceSettings(name: "late", connect: b.services[0].connect, allow: ["a"]))
+            a.forwards.append(ForwardSettings(listen: near, to: ServiceReference(peer: "b", service: "late")))
+            try await pair.b.apply(settings: b, tls: setup.credentialsOfB)
+            try await pair.a.apply(settings: a, tls: setup.credentialsOfA)
+            #expect(await pair.b.status().services.map(\.name) == ["echo", "late"])
+            #expect(await pair.a.forwards().map(\.to) == ["b/echo", "b/late"])
+            let client = try await Bystander(onThread { try PlainSocket.connect(near) })
+
+            try await pair.b.apply(settings: setup.b, tls: setup.credentialsOfB)
+            let refused = try await onThread { try PlainSocket.connect(near) }
+            #expect(try await readUntilOver(refused) == [])
+            #expect(try await pair.a.outcome("late").reset?.code == "unknown-service")
+            try await pair.a.apply(settings: setup.a, tls: setup.credentialsOfA)
+            #expect(try await connectError(near) == ENOENT)
+            #expect(await pair.a.forwards().map(\.to) == ["b/echo"])
+            try await client.finish()
+            try await other.finish()
+            try await pair.settle()
+        }
+    }
+
+    @Test func peersComeAndGo() async throws {
+        let echo = try Target.echo()
+        try await withEcho { pair, setup in
+            let other = try await Bystander(pair.connect("echo"))
+            var c = relaySettings("c", pair.directory)
+            c.listen = []
+            c.peers = [PeerSettings(name: "b", addresses: setup.a.peers[0].addresses)]
+            let near = pair.directory.socket("near")
+            c.forwards = [ForwardSettings(listen: near, to: ServiceReference(peer: "b", service: "late"))]
+            var b = setup.b
+            b.peers.append(PeerSettings(name: "c", addresses: []))
+            b.services.append(ServiceSettings(name: "late", connect: echo.endpoint, allow: ["c"]))
+            try await withRelay(c, pair.pki.context("c")) { relay in
+                try await eventually("b has refused c") { await pair.b.status().refused["unknown-peer"] != nil }
+                try await pair.b.apply(settings: b, tls: setup.credentialsOfB)
+                try await eventually("c is connected") { await relay.status().peer("b")?.isConnected == true }
+                let client = try await Bystander(onThread { try PlainSocket.connect(near) })
+
+                try await pair.b.apply(settings: setup.b, tls: setup.credentialsOfB)
+                #expect(await pair.b.status().peers.map(\.name) == ["a"])
+                try await client.finish()
+                try await eventually("c is refused again") {
+                    await relay.status().peer("b")?.lastError?.contains("is the identity of a peer configured here") == true
+                }
+            }
+            try await other.finish()
+            try await pair.settle()
+        }
+    }
+
+    @Test func aChangedAllowIsForNewStreams() async throws {
+        try await withEcho { pair, setup in
+            let live = try await Bystander(pair.connect("echo"))
+            var b = setup.b
+            b.services[0].allow = []
+            try await pair.b.apply(settings: b, tls: setup.credentialsOfB)
+            #expect(try await readUntilOver(pair.connect("echo")) == [])
+            #expect(try await pair.a.outcome("echo").reset?.code == "not-allowed")
+            try await live.exchange("still allowed")
+
+            try await pair.b.apply(settings: setup.b, tls: setup.credentialsOfB)
+            try await Bystander(pair.connect("echo")).finish()
+            try await live.finish()
+            try await pair.settle()
+        }
+    }
+
+    @Test func newCertificatesAreForNewSessions() async throws {
+        try await withEcho { pair, setup in
+            let live = try await Bystander(pair.connect("echo"))
+            let port = setup.a.peers[0].addresses[0]
+            let old = setup.credentialsOfA
+            let shown = { (credentials: TLSContext) in
+                try await onThread { try HandmadePeer(dialling: port, credentials).certificate.notAfter }
+            }
+            let before = try await shown(old)
+            let renewed = try pair.pki.context("b") { $0.notAfter -= 86_400 }
+            try await pair.b.apply(settings: setup.b, tls: renewed)
+            #expect(try await before - shown(old) >= 86_000)
+
+            // A CA that neither knew: whoever still has the old one is a stranger now.
+            let authority = try TestPKI(pair.directory, name: "next")
+            try await pair.b.apply(settings: setup.b, tls: authority.context("b"))
+            try await pair.a.apply(settings: setup.a, tls: authority.context("a"))
+            await #expect(throws: TLSError.self) { try await shown(old) }
+            _ = try await shown(authority.context("a"))
+            try await live.finish()
+            try await pair.settle()
+        }
+    }
+
+    @Test func aSetThatDoesNotWorkChangesNothing() async throws {
+        try await withEcho { pair, setup in
+            let live = try await Bystander(pair.connect("echo"))
+            let taken = pair.directory.socket("taken"), owner = try PlainSocket.listen(taken)
+            var a = setup.a
+            a.services.append(ServiceSettings(name: "new", connect: taken, allow: ["b"]))
+            a.peers.append(PeerSettings(name: "c", addresses: []))
+            a.listen = [PlainSocket.anyPort]
+            a.forwards = ["free", "taken"].map {
+                ForwardSettings(listen: pair.directory.socket($0), to: ServiceReference(peer: "b", service: "echo"))
+            }
+            do {
+                try await pair.a.apply(settings: a, tls: setup.credentialsOfA)
+                Issue.record("took the address of a live socket")
+            } catch let error as RelayError {
+                #expect(error.description.contains(pair.directory["taken"]))
+                #expect(error.description.contains("a running process has that socket"))
+            }
+            let status = await pair.a.status()
+            #expect(status.services == [] && status.peers.map(\.name) == ["b"] && status.listen == [])
+            #expect(status.forwards.map(\.listen) == [pair.endpoint("echo").description])
+            #expect(try await connectError(pair.directory.socket("free")) == ENOENT)
+            try await Bystander(pair.connect("echo")).finish()
+            try await live.finish()
+            try await pair.settle()
+            owner.close()
+        }
+    }
+
+    @Test func whatNeedsARestartIsSaid() async throws {
+        try await withEcho { pair, setup in
+            var a = setup.a
+            a.name = "other"
+            do {
+                try await pair.a.apply(settings: a, tls: setup.credentialsOfA)
+                Issue.record("took another name")
+            } catch let error as RelayError {
+                #expect(error.description.contains("only change with a restart"))
+            }
+            #expect(await pair.a.status().name == "a")
+        }
+    }
+
+    // MARK: drain
+
+    @Test func streamsFinishWhileARelayDrains() async throws {
+        try await withEcho { pair, setup in
+            let live = try await Bystander(pair.connect("echo"))
+            async let cut = pair.b.drain(within: .seconds(60))
+            try await eventually("a knows that b drains") {
+                await pair.a.status().peer("b")?.sessions.first?.draining == true
+            }
+            let status = await pair.b.status()
+            #expect(status.draining && status.listen == [])
+            let late = try await pair.connect("echo")
+            try await live.finish()
+            #expect(await cut == 0)
+            #expect(try await readUntilOver(late) == [])
+            let ended = try await (pair.a.outcome("echo"), pair.a.outcome("echo", after: 1))
+            #expect(ended.0.reset == nil && ended.0.bytesReceived == 11)
+            #expect(ended.1.reset?.code == "session-lost" && ended.1.reset?.remote == false)
+            #expect(ended.1.reset?.text.contains("no session with b: connect to tcp:127.0.0.1:") == true)
+            try await pair.settle()
+        }
+    }
+
+    @Test func aRelayThatDrainsHasNoForwards() async throws {
+        try await withEcho { pair, setup in
+            let live = try await Bystander(pair.connect("echo"))
+            async let cut = pair.a.drain(within: .seconds(60))
+            try await eventually("the forward is gone") { try await connectError(pair.endpoint("echo")) == ENOENT }
+            let near = pair.directory.socket("near")
+            do {
+                let settings = ForwardSettings(listen: near, to: ServiceReference(peer: "b", service: "echo"))
+                _ = try await pair.a.addForward(settings)
+                Issue.record("made a forward while draining")
+            } catch let error as RelayError {
+                #expect(error.description == "the relay is shutting down")
+            }
+            try await live.finish()
+            #expect(await cut == 0)
+        }
+    }
+
+    @Test func streamsThatDoNotFinishAreCutAndCounted() async throws {
+        try await withEcho { pair, setup in
+            let clients = try await [pair.connect("echo"), pair.connect("echo")]
+            for client in clients { try await Bystander(client).exchange("more") }
+            #expect(await pair.b.drain(within: .milliseconds(200)) == 2)
+            for (index, client) in clients.enumerated() {
+                #expect(try await readUntilOver(client) == [])
+                try await expectRemoteEnd(pair.a.outcome("echo", after: index), "this relay is shutting down")
+            }
+            try await pair.settle()
+        }
+    }
+
+    // MARK: stop
+
+    @Test func theOtherSideSaysWhyStreamsEnded() async throws {
+        try await withEcho { pair, setup in
+            let client = try await pair.connect("echo")
+            try await Bystander(client).exchange("more")
+            await pair.b.stop()
+            #expect(try await readUntilOver(client) == [])
+            try await expectRemoteEnd(pair.a.outcome("echo"), "this relay stopped")
+            try await pair.settle()
+        }
+    }
+
+    private func expectRemoteEnd(_ outcome: StreamOutcome, _ text: String) {
+        #expect(outcome.bytesReceived == 10)
+        #expect(outcome.reset?.code == "shutdown")
+        #expect(outcome.reset?.errno == nil)
+        #expect(outcome.reset?.text == text)
+        #expect(outcome.reset?.remote == true)
+    }
+}
