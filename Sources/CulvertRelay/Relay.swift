@@ -66,7 +66,8 @@ public final class Relay: Sendable {
         }
     }
 
-    /// Takes new settings and credentials without touching live streams; on an error nothing changes.
+    /// Takes new settings and credentials without touching live streams; on an error nothing changes. What a peer asks for
+    /// after the return is judged by the new ones.
     public func apply(settings: RelaySettings, tls: TLSContext) async throws(RelayError) {
         let (old, environment) = state.withLock { state in
             var environment = state.environment
@@ -105,7 +106,7 @@ public final class Relay: Sendable {
             entry.identity = settings.identity
             peers[settings.name] = entry
             let peer = entry.peer
-            entry.loop.execute { peer.value.update(settings: settings, environment: environment) }
+            _ = await entry.loop.run { peer.value.update(settings: settings, environment: environment) }
         }
     }
 
