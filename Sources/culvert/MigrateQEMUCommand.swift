@@ -12,7 +12,7 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
         discussion: """
             Ctrl-C, SIGTERM, a lost terminal or --timeout cancel the migration. Whenever it fails, the guest goes on at the \
             source and the cause is printed. In post-copy there is no way back: then the command goes on until the guest \
-            has all of its memory, or the time is up.
+            has all of its memory, and a second Ctrl-C or the timeout leaves that to the QEMUs.
             """)
 
     @OptionGroup var admin: AdminOptions

@@ -44,10 +44,20 @@ final class FakePair: Sendable {
 
     var state: State { shared.state.withLock { $0 } }
 
-    func migration(_ change: (inout MigrationPlan) -> Void = { _ in }) -> QEMUMigration {
+    /// As somebody else's `migrate_cancel` in post-copy leaves QEMU 7.2.
+    func cancelAtSource() {
+        shared.state.withLock { state in
+            state.migration = "cancelled"
+            state.source = "postmigrate"
+        }
+    }
+
+    func migration(
+        _ change: (inout MigrationPlan) -> Void = { _ in }, report: @escaping @Sendable (MigrationEvent) -> Void = { _ in }
+    ) -> QEMUMigration {
         var plan = MigrationPlan(source: source.path, peer: DirectTunnel.peer, destinationService: "qmp")
         change(&plan)
-        return QEMUMigration(plan: plan, tunnel: tunnel) { _ in }
+        return QEMUMigration(plan: plan, tunnel: tunnel, report: report)
     }
 
     private static func answerOfSource(_ command: String, _ state: inout State) -> FakeQMP.Answer {

@@ -28,7 +28,7 @@ struct MigrationEvidenceTests {
         var evidence = evidence(.destination(closed))
         evidence.destinationClosed = closed
         evidence.controlReset = .init(code: "session-lost", errno: nil, text: "hostb is silent", remote: false)
-        #expect(evidence.verdict.cause == "the local relay reset the stream: hostb is silent")
+        #expect(evidence.verdict.cause == "the local relay reset the stream to hostb: hostb is silent")
         #expect(evidence.verdict.details.isEmpty)
     }
 

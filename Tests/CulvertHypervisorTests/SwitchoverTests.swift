@@ -1,4 +1,6 @@
 import CulvertHypervisor
+import CulvertTestSupport
+import Synchronization
 import Testing
 
 /// The moments in which a guest could be lost or doubled, which real QEMUs pass too fast to be disturbed in.
@@ -32,7 +34,7 @@ struct SwitchoverTests {
 
     @Test func returnsToTheSourceIfTheDestinationIsLostBeforeItWasToldToStart() async throws {
         let pair = try FakePair { $0.afterArrival = .close }
-        let error = await failure(pair.migration { $0.timeout = .seconds(1) })
+        let error = await failure(pair.migration { $0.timeout = .seconds(3) })
         #expect(error?.guest == .source)
         #expect(pair.state.source == "running")
         #expect(!pair.destination.commands.contains("cont"))
@@ -84,9 +86,35 @@ struct SwitchoverTests {
 
     @Test func leavesPostcopyAloneWhenItsTimeIsUp() async throws {
         let pair = try FakePair { $0.outcome = ("postcopy-active", "finish-migrate", "running") }
-        let error = await failure(pair.migration { $0.timeout = .milliseconds(300) })
-        #expect(error?.cause == "it is not done after 300 ms")
+        let error = await failure(pair.migration { $0.timeout = .seconds(3) })
+        #expect(error?.cause == "it is not done after 3 s")
         #expect(error?.guest == .split)
+        #expect(!pair.source.commands.contains("migrate_cancel"))
+    }
+
+    @Test func neverStartsAnOldGuestAfterPostcopy() async throws {
+        let pair = try FakePair { $0.outcome = ("postcopy-active", "finish-migrate", "running") }
+        let migration = pair.migration()
+        async let failure = failure(migration)
+        try await waitUntil("post-copy") { pair.state.migration == "postcopy-active" }
+        try pair.source.say(#"{"event": "MIGRATION", "data": {"status": "postcopy-active"}, "timestamp": {}}"#)
+        pair.cancelAtSource()
+        let error = await failure
+        #expect(error?.cause == "it was cancelled through the source's QMP by somebody else")
+        #expect(error?.guest == .stopped)
+        #expect(!pair.source.commands.contains("cont"))
+    }
+
+    @Test func leavesPostcopyAloneWhenCancelledTwice() async throws {
+        let pair = try FakePair { $0.outcome = ("postcopy-active", "finish-migrate", "running") }
+        let notices = Mutex(0)
+        let migration = pair.migration { _ in } report: { if case .notice = $0 { notices.withLock { $0 += 1 } } }
+        async let failure = failure(migration)
+        try await waitUntil("post-copy") { pair.state.migration == "postcopy-active" }
+        migration.cancel("it was interrupted")
+        try await waitUntil("a notice") { notices.withLock { $0 } == 1 }
+        migration.cancel("it was interrupted")
+        #expect(await failure?.cause == "it was interrupted again")
         #expect(!pair.source.commands.contains("migrate_cancel"))
     }
 

@@ -4,7 +4,9 @@ enum SummaryText {
         var lines = ["The guest has moved to \(destination) in \(HumanText.time(.seconds(summary.totalTime)))."]
         var times: [String] = []
         if let pause = summary.pause { times.append("stood still for \(HumanText.time(.seconds(pause)))") }
-        if let downtime = summary.downtime { times.append("downtime as QEMU counts it \(HumanText.time(.seconds(downtime)))") }
+        if let downtime = summary.downtime {
+            times.append("downtime as QEMU counts it \(HumanText.time(.seconds(downtime)))")
+        }
         if !times.isEmpty { lines.append(times.joined(separator: ", ")) }
         lines.append(
             "sent \(HumanText.bytes(Double(summary.bytes))) in \(summary.passes) \(summary.passes == 1 ? "pass" : "passes")"

@@ -26,14 +26,18 @@ actor ForwardKeeper {
         return forward
     }
 
+    func close(_ forward: TunnelForward) async {
+        forwards.removeAll { $0 == forward }
+        // A relay that is gone has no forwards either, and one that is deaf lets the lease run out.
+        try? await tunnel.close(forward)
+    }
+
     func closeAll() async {
         renewal?.cancel()
         renewal = nil
-        for forward in forwards {
-            // A relay that is gone has no forwards either, and one that is deaf lets the lease run out.
-            try? await tunnel.close(forward)
+        await withTaskGroup(of: Void.self) { group in
+            for forward in forwards { group.addTask { await self.close(forward) } }
         }
-        forwards = []
     }
 
     private func renewUntilCancelled() async {

@@ -17,7 +17,14 @@ final class MigrationControl: Sendable {
     /// Either.
     var stop: String? { state.withLock { $0.cancelled ?? $0.expired } }
 
-    func cancel(_ reason: String) { request { $0.cancelled = $0.cancelled ?? reason } }
+    /// The second time it counts as a time that has run out, too: somebody will not wait for what cannot be cancelled.
+    func cancel(_ reason: String) {
+        request { state in
+            if state.cancelled != nil { state.expired = state.expired ?? "\(reason) again" }
+            state.cancelled = state.cancelled ?? reason
+        }
+    }
+
     func expire(_ reason: String) { request { $0.expired = $0.expired ?? reason } }
 
     /// Calls `handler` at each request, and at once if there has been one. Replaces the handler before.

@@ -39,8 +39,8 @@ struct MigrationEnd: Sendable {
         try await ask("query-status", as: RunState.self, within: limit).status
     }
 
-    func migrationInfo() async throws(MigrationFault) -> MigrationInfo {
-        try await ask("query-migrate", as: MigrationInfo.self)
+    func migrationInfo(within limit: Duration = .seconds(10)) async throws(MigrationFault) -> MigrationInfo {
+        try await ask("query-migrate", as: MigrationInfo.self, within: limit)
     }
 
     /// The names of the migration capabilities this QEMU knows.

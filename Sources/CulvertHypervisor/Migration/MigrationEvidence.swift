@@ -50,7 +50,8 @@ struct MigrationEvidence: Equatable {
     private func text(of reset: TunnelOutcome.Reset?) -> String? {
         guard let reset else { return nil }
         let number = reset.errno.map { reset.text.contains($0) ? "" : " [\($0)]" } ?? ""
-        return "\(reset.remote ? "\(peer)'s relay" : "the local relay") reset the stream: \(reset.text)\(number)"
+        return (reset.remote ? "\(peer)'s relay reset the stream" : "the local relay reset the stream to \(peer)")
+            + ": \(reset.text)\(number)"
     }
 
     private static func clause(_ error: QMPError, from side: String) -> String {

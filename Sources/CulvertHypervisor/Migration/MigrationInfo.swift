@@ -53,11 +53,12 @@ enum MigrationState: Sendable, Equatable, Decodable {
     case failed
     case cancelling
     case cancelled
-    case none
+    /// There has been none.
+    case idle
 
     init(from decoder: any Decoder) throws {
         self = switch try decoder.singleValueContainer().decode(String.self) {
-        case "none": .none
+        case "none": .idle
         case "active": .active
         case "pre-switchover", "device": .switchover
         // "postcopy-device" and "failing" are of newer QEMUs: on the way to "postcopy-active" and to "failed".
@@ -75,7 +76,7 @@ enum MigrationState: Sendable, Equatable, Decodable {
     var isUnderway: Bool {
         switch self {
         case .starting, .active, .switchover, .postcopy, .postcopyPaused, .cancelling: true
-        case .none, .completed, .failed, .cancelled: false
+        case .idle, .completed, .failed, .cancelled: false
         }
     }
 }

@@ -4,14 +4,19 @@ import Foundation
 extension QEMUMigration {
     /// Between two looks at the source, unless an event calls for one earlier.
     private static let interval = Duration.milliseconds(200)
+    static let noWayBack =
+        "the guest has moved in post-copy and cannot come back; waiting for the rest of its memory (cancel again to leave it "
+        + "to the QEMUs)"
 
     func follow() async throws(MigrationFault) {
         let (source, destination) = ends
+        // While it sends the last of a stopped guest, QEMU answers nothing.
+        let patience = plan.stallTimeout + plan.downtime
         var meter = RateMeter()
         var stall = StallWatch(limit: plan.stallTimeout, now: .now)
         var told = false
         while true {
-            let info = try await source.migrationInfo()
+            let info = try await source.migrationInfo(within: patience)
             lastInfo = info.keepingFigures(of: lastInfo)
             show(info, &meter)
             let stalled = stall.isStalled(at: info, now: .now)
@@ -24,12 +29,12 @@ extension QEMUMigration {
                 throw .split(info.errorText)
             case .cancelled:
                 throw .stopped("it was cancelled through the source's QMP by somebody else")
-            case .some(.none):
+            case .idle:
                 throw .stream("the source QEMU knows of no migration")
             case .postcopy:
                 if control.cancelled != nil, !told {
                     told = true
-                    report(.notice("the guest has moved in post-copy and cannot come back; finishing"))
+                    report(.notice(Self.noWayBack))
                 }
                 if let reason = control.expired ?? stalled { throw .leftInPostcopy(reason) }
             case .starting, .active, .switchover, .cancelling, nil:

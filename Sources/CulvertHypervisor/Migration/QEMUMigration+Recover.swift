@@ -1,6 +1,6 @@
 import Foundation
 
-/// From a migration that failed to a guest that goes on, and to the reason.
+/// From a migration that failed to a guest that goes on.
 extension QEMUMigration {
     typealias Outcome = (guest: MigrationError.Guest, text: String)
 
@@ -15,29 +15,31 @@ extension QEMUMigration {
             outcome = (.untouched, "nothing was begun and the guest is as it was")
         } else {
             enter(.recovering)
-            outcome = await restore(after: fault)
+            outcome = await restore()
         }
         return MigrationError(
             cause: verdict.cause, guest: outcome.guest, outcome: outcome.text, details: verdict.details)
     }
 
-    // MARK: The guest
-
-    private func restore(after fault: MigrationFault) async -> Outcome {
+    private func restore() async -> Outcome {
         do throws(MigrationFault) {
             if ends.source.client.closed != nil { try await reconnectSource() }
             let end = try await giveUp()
             switch end {
             case .postcopy, .postcopyPaused:
                 return split(stillMoving: end == .postcopy)
-            case .completed where sightings.withLock({ $0.postcopy }) || destinationReleased:
+            case .failed, .cancelled, .idle:
+                guard sightings.withLock({ $0.postcopy }) else { return try await resumeAtSource() }
+                return try await endedInPostcopy()
+            case .completed:
+                guard destinationReleased else { return try await resumeAtSource() }
                 return (
                     .unknown,
                     "the source has handed the guest over, so it is at the destination if anywhere; look there with "
                         + "'query-status', and only if that QEMU is gone for good give the source 'cont'"
                 )
-            default:
-                return try await resumeAtSource()
+            case .starting, .active, .switchover, .cancelling:
+                return (.unknown, "the source QEMU does not give the migration up; watch 'query-migrate' there")
             }
         } catch {
             return lostSource()
@@ -60,9 +62,9 @@ extension QEMUMigration {
         let postcopyDeadline = ContinuousClock.now + .seconds(5)
         var cancelSent = false
         while true {
-            let state = try await ends.source.migrationInfo().status ?? .none
+            let state = try await ends.source.migrationInfo().status ?? .idle
             switch state {
-            case .none, .failed, .cancelled, .completed, .postcopy, .postcopyPaused:
+            case .idle, .failed, .cancelled, .completed, .postcopy, .postcopyPaused:
                 return state
             case .active where postcopyRequested && ContinuousClock.now < postcopyDeadline:
                 break
@@ -85,7 +87,10 @@ extension QEMUMigration {
         var refusal = ""
         while ContinuousClock.now - began < Self.restoreLimit {
             state = try await ends.source.runState()
-            if state == "running" { return (.source, "the guest runs on at the source") }
+            if state == "running" {
+                destinationReleased = false
+                return (.source, "the guest runs on at the source")
+            }
             if !wasRunning, ["paused", "postmigrate"].contains(state) {
                 return (.source, "the guest is at the source, paused as before")
             }
@@ -102,6 +107,17 @@ extension QEMUMigration {
             await wake.wait(upTo: .milliseconds(50))
         }
         return (.stopped, "the guest is at the source, whose QEMU is in state '\(state)'\(refusal); it needs a look")
+    }
+
+    /// The migration is over although the guest had moved. Its state at the source is an old one, so nobody may start it
+    /// there, unless QEMU found that it had not moved after all and did so itself.
+    private func endedInPostcopy() async throws(MigrationFault) -> Outcome {
+        if try await ends.source.runState() == "running" { return try await resumeAtSource() }
+        return (
+            .stopped,
+            "the guest had moved in post-copy when the source gave up what the destination still lacks, so it is lost; what "
+                + "the source has of it is its state before it moved"
+        )
     }
 
     /// The destination must not run a guest that goes on at the source.
@@ -139,46 +155,4 @@ extension QEMUMigration {
             ? (.split, "the source QEMU cannot be asked; without it the guest at the destination lacks a part of its memory")
             : (.unknown, "the source QEMU cannot be asked; if it has ended, the guest has ended with it")
     }
-
-    // MARK: The reason
-
-    /// Looks at everything that may tell the cause, and waits a moment for news that is on its way.
-    private func evidence(of fault: MigrationFault) async -> MigrationEvidence {
-        var evidence = MigrationEvidence(peer: plan.peer, fault: fault)
-        switch fault {
-        case .stream(let text), .split(let text): evidence.sourceText = text
-        case .source(let error) where error.kind == .closed: evidence.sourceClosed = error
-        case .destination(let error) where error.kind == .closed: evidence.destinationClosed = error
-        default: break
-        }
-        guard fault.hasDeeperCause else { return evidence }
-        let deadline = ContinuousClock.now + .seconds(1)
-        while true {
-            evidence.sourceClosed = evidence.sourceClosed ?? source?.client.closed
-            evidence.destinationClosed = evidence.destinationClosed ?? destination?.client.closed
-            var ended = false
-            do throws(TunnelError) {
-                if let controlForward { evidence.controlReset = try await tunnel.outcomes(of: controlForward).lastReset }
-                if let streamForward {
-                    let outcomes = try await tunnel.outcomes(of: streamForward)
-                    evidence.streamReset = outcomes.lastReset
-                    ended = !outcomes.isEmpty && (evidence.destinationClosed != nil || evidence.sourceClosed != nil)
-                }
-            } catch {
-                evidence.relaySilence = error
-            }
-            if streamForward == nil, evidence.controlReset != nil { ended = true }
-            if ended || evidence.streamReset != nil || evidence.relaySilence != nil { break }
-            if ContinuousClock.now > deadline { break }
-            await wake.wait(upTo: .milliseconds(50))
-        }
-        if evidence.destinationClosed == nil, launched != nil {
-            evidence.destinationText = try? await destination?.migrationInfo().errorText
-        }
-        return evidence
-    }
-}
-
-extension [TunnelOutcome] {
-    var lastReset: TunnelOutcome.Reset? { last { $0.reset != nil }?.reset }
 }

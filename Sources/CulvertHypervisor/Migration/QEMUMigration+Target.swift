@@ -12,10 +12,12 @@ extension QEMUMigration {
         let forward = try await open(to: "\(plan.peer)/culvert/target/\(service)")
         guard case .unix(let path) = forward.address else { preconditionFailure("the tunnel was not told to use TCP") }
         let line = await Self.firstLine(from: path, within: Self.targetLimit)
-        if let line, let answer = try? JSONDecoder().decode(Target.self, from: line) { return answer.target }
-        let reset = await outcomes(of: forward).lastReset
-        throw .impossible(
-            "\(plan.peer)'s relay does not tell where '\(service)' leads\(reset.map { ": \($0.text)" } ?? "; its log may say why")")
+        let answer = line.flatMap { try? JSONDecoder().decode(Target.self, from: $0) }
+        let reset = answer == nil ? await outcomes(of: forward).lastReset : nil
+        await forwards.close(forward)
+        if let answer { return answer.target }
+        let reason = reset.map { ": \($0.text)" } ?? "; its log may say why"
+        throw .impossible("\(plan.peer)'s relay does not tell where '\(service)' leads\(reason)")
     }
 
     /// How the stream of a forward ended, which the relay may know a moment after its socket has closed.

@@ -49,7 +49,7 @@ public actor QEMUMigration {
     }
 
     /// Asks the migration to stop and leave the guest at the source; `reason` is a clause such as `it was interrupted`.
-    /// In post-copy it cannot, says so and goes on.
+    /// In post-copy it cannot, says so and goes on; asked again, it leaves the two QEMUs to finish by themselves.
     public nonisolated func cancel(_ reason: String) { control.cancel(reason) }
 
     /// Migrates. To be called once. Whether it succeeds or fails, what it opened is closed when it returns.

@@ -153,7 +153,7 @@ public final class QMPClient: Sendable {
             preconditionFailure("arguments of '\(command.execute)' are not JSON")
         }
         line.append(UInt8(ascii: "\n"))
-        return socket.write(line).map { QMPError(.closed, "\(name) takes no more commands: \(String(cString: strerror($0)))") }
+        return socket.write(line).map(ended)
     }
 
     // MARK: What comes
@@ -165,13 +165,22 @@ public final class QMPClient: Sendable {
         case .lineTooLong:
             end(QMPError(.malformed, "\(name) sent a line of more than \(LineSocket.longestLine >> 20) MiB"))
         case .end(let code?, whileConnecting: true):
-            let hint = code == ENOENT || code == ECONNREFUSED ? ", so no QEMU serves -qmp unix:\(path),server=on,wait=off" : ""
+            let absent = code == ENOENT || code == ECONNREFUSED
+            let hint = absent ? ", so no QEMU serves -qmp unix:\(path),server=on,wait=off" : ""
             end(QMPError(.unreachable, "cannot connect to \(name): \(String(cString: strerror(code)))\(hint)"))
         case .end(let code, _):
-            // A process that is killed resets its connections or ends them, as it happens.
-            let reason = code == nil || code == ECONNRESET ? "" : ": \(String(cString: strerror(code!)))"
-            end(QMPError(.closed, "\(name) closed its QMP connection\(reason)"))
+            end(ended(code))
         }
+    }
+
+    /// Whether a process that is killed resets its connections or ends them is up to the moment, and tells nothing.
+    private func ended(_ code: Int32?) -> QMPError {
+        let reason: String
+        switch code {
+        case nil, ECONNRESET, EPIPE, ENOTCONN: reason = ""
+        case let code?: reason = ": \(String(cString: strerror(code)))"
+        }
+        return QMPError(.closed, "\(name) closed its QMP connection\(reason)")
     }
 
     private func dispatch(_ message: Data) {
