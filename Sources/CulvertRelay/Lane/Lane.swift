@@ -68,6 +68,7 @@ final class Lane: EventHandler, FrameSink {
     func receive(_ handle: (UnsafeRawBufferPointer) -> Bool) {
         var turns = Self.receiveTurns
         while failure == nil {
+            // An alert is the cause; the end of the connection that follows it is not.
             guard decrypt(handle), failure == nil, mayRead, turns > 0 else { return }
             turns -= 1
             fill()
