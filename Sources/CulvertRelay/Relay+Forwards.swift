@@ -1,4 +1,5 @@
 import CulvertIO
+import CulvertProtocol
 
 /// A forward and the loop it lives on.
 struct ForwardHandle: Sendable {
@@ -52,6 +53,9 @@ extension Relay {
         guard let entry = peers[settings.to.peer] else {
             let known = peers.names.sorted().joined(separator: ", ")
             throw RelayError("no peer '\(settings.to.peer)'; the configuration has \(known.isEmpty ? "none" : known)")
+        }
+        guard settings.to.service.utf8.count <= WireLimit.service else {
+            throw RelayError("'\(settings.to)': a service is asked for in at most \(WireLimit.service) bytes")
         }
         let id = state.withLock { state in
             state.lastForward += 1
