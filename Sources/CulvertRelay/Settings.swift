@@ -113,7 +113,7 @@ public struct RelayLimits: Sendable, Equatable {
     public var streamsPerSession = 16_384
     /// Most connections on the TLS port whose peer has not been authenticated yet.
     public var unauthenticatedConnections = 64
-    /// From accept or connect to an authenticated session.
+    /// For the TLS handshake, and again for the peer's HELLO after it.
     public var handshakeTimeout = Duration.seconds(10)
     /// For a service's local target, and for each address of a peer.
     public var connectTimeout = Duration.seconds(10)

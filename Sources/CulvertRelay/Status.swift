@@ -22,7 +22,7 @@ public struct PeerStatus: Sendable, Codable, Equatable {
     public var sessions: [SessionStatus]
     /// Why the last session ended or could not be made, if there is none now.
     public var lastError: String?
-    /// Streams that ended, totals by direction since the relay started.
+    /// Since the relay started, live streams included.
     public var streamsOpened: UInt64
     public var streamsReset: UInt64
     public var bytesSent: UInt64
@@ -62,7 +62,7 @@ public struct StreamStatus: Sendable, Codable, Equatable {
     public var outgoing: Bool
     /// The forward it came through, if it is outgoing.
     public var forward: String?
-    /// opening, open, half-closed (local), half-closed (remote), closing
+    /// connecting, opening, open, half-closed (local), half-closed (remote), closing
     public var state: String
     /// Seconds.
     public var age: Double
