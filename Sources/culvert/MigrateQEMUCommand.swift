@@ -67,6 +67,12 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where the source QEMU reaches the relay, as in tcp:127.0.0.1:0.", valueName: "address"))
     var listen: String?
 
+    @Option(help: "Who owns the socket that the source QEMU connects to, if QEMU is not root: a user.")
+    var socketOwner: String?
+
+    @Option(help: "The same for the group.")
+    var socketGroup: String?
+
     @Flag(help: "Have the source QEMU start 'culvert connect' instead of connecting to a socket.")
     var exec = false
 
@@ -92,7 +98,8 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
         let display = MigrationDisplay(
             style: style, destination: plan.peer, width: { Terminal.width },
             write: { Terminal.write($0) })
-        let migration = QEMUMigration(plan: plan, tunnel: RelayTunnel(admin: admin.client), report: display.show)
+        let tunnel = RelayTunnel(admin: admin.client, owner: socketOwner, group: socketGroup)
+        let migration = QEMUMigration(plan: plan, tunnel: tunnel, report: display.show)
         let signals = CancellingSignals { migration.cancel($0) }
         defer { signals.stop() }
         _ = try await migration.run()

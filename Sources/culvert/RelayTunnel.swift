@@ -10,12 +10,24 @@ struct RelayTunnel: Tunnel {
     /// The admin client blocks, so it has threads of its own.
     private let queue = DispatchQueue(label: "culvert.admin", attributes: .concurrent)
 
-    init(admin: AdminClient) { self.admin = admin }
+    private let owner: String?
+    private let group: String?
+
+    /// `owner` and `group` get the sockets that the source QEMU connects to.
+    init(admin: AdminClient, owner: String?, group: String?) {
+        self.admin = admin
+        self.owner = owner
+        self.group = group
+    }
 
     func open(to service: String, listen: Endpoint?, lease: Duration) async throws(TunnelError) -> TunnelForward {
         var request = ForwardRequest(to: service, listen: (listen ?? freshSocket).description)
         request.lease = "\(lease.components.seconds)s"
-        if listen == nil { request.mode = "0660" }
+        if listen == nil {
+            request.mode = "0660"
+            request.owner = owner
+            request.group = group
+        }
         let status = try await ask { [request] admin throws(AdminClientError) in try admin.addForward(request) }
         do throws(EndpointError) {
             return TunnelForward(id: status.id, address: try Endpoint(status.listen))
