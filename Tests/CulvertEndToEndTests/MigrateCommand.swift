@@ -34,14 +34,11 @@ struct MigrateCommand {
 
     var errorText: String { (try? String(contentsOfFile: errorPath, encoding: .utf8)) ?? "" }
 
-    func waitForBytes(_ count: UInt64) async throws {
+    /// Waits until so much is on the way, in the named stage if there is one.
+    func waitForBytes(_ count: UInt64, in stage: String? = nil) async throws {
         try await waitUntil("\(count) bytes are on the way: \(process.output) \(errorText)") {
-            events.contains { ($0.transferred ?? 0) > count }
+            events.contains { ($0.transferred ?? 0) > count && (stage == nil || $0.stage == stage) }
         }
-    }
-
-    func waitForStage(_ stage: String) async throws {
-        try await waitUntil("stage \(stage): \(process.output) \(errorText)") { events.contains { $0.stage == stage } }
     }
 
     /// Its summary. Throws if it fails.

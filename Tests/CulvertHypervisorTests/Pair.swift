@@ -71,8 +71,11 @@ final class Reports: Sendable {
         all.compactMap { if case .stage(let stage) = $0 { stage } else { nil } }
     }
 
-    /// Bytes on the way so far, as last reported.
-    var transferred: UInt64 {
-        all.reduce(0) { if case .progress(let progress) = $1 { progress.transferred } else { $0 } }
+    /// Bytes on the way so far, as last reported; in one stage only, if it is named.
+    func transferred(in stage: MigrationStage? = nil) -> UInt64 {
+        all.reduce(0) { bytes, event in
+            guard case .progress(let progress) = event, stage == nil || progress.stage == stage else { return bytes }
+            return progress.transferred
+        }
     }
 }

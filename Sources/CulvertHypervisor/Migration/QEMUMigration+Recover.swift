@@ -6,6 +6,8 @@ extension QEMUMigration {
 
     /// For QEMU to give a migration up, and then to run the guest again.
     private static let restoreLimit = Duration.seconds(30)
+    /// For QEMU to run the guest again by itself once it has called a migration failed.
+    private static let resumeLimit = Duration.seconds(2)
 
     func recover(from fault: MigrationFault) async -> MigrationError {
         // First, because giving up makes resets of its own, in which the cause would be lost.
@@ -112,7 +114,11 @@ extension QEMUMigration {
     /// The migration is over although the guest had moved. Its state at the source is an old one, so nobody may start it
     /// there, unless QEMU found that it had not moved after all and did so itself.
     private func endedInPostcopy() async throws(MigrationFault) -> Outcome {
-        if try await ends.source.runState() == "running" { return try await resumeAtSource() }
+        let deadline = ContinuousClock.now + Self.resumeLimit
+        repeat {
+            if try await ends.source.runState() == "running" { return try await resumeAtSource() }
+            await wake.wait(upTo: .milliseconds(50))
+        } while ContinuousClock.now < deadline
         return (
             .stopped,
             "the guest had moved in post-copy when the source gave up what the destination still lacks, so it is lost; what "
