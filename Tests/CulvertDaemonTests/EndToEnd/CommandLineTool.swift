@@ -64,6 +64,11 @@ final class CommandLineTool: Sendable {
     }
     var isRunning: Bool { process.isRunning }
 
+    /// Descriptors that the process has open now.
+    func openDescriptors() throws -> Int {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process.processIdentifier)/fd").count
+    }
+
     func kill(_ signal: Int32) {
         Foundation.kill(process.processIdentifier, signal)
     }

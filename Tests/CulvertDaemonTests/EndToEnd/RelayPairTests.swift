@@ -1,5 +1,6 @@
 import CulvertRelay
 import Foundation
+import Synchronization
 import Testing
 
 @testable import CulvertDaemon
@@ -104,6 +105,33 @@ extension BlockingTests {
             for line in watch.stdoutSoFar.split(separator: UInt8(ascii: "\n")).prefix(3) {
                 let status = try JSONDecoder().decode(RelayStatus.self, from: line)
                 #expect(status.name == "hostb" && status.peers.map(\.name) == ["hosta"])
+            }
+        }
+
+        /// Ten at a time, a thousand times: neither relay keeps a descriptor, a stream or a byte of it.
+        @Test func tenThousandStreamsLeaveNothingBehind() throws {
+            let far = try far()
+            let near = try near(far)
+            let path = directory("made/echo.sock")
+            _ = try exchange(Data("warm".utf8), through: path)
+            let relays = [near, far]
+            let before = try relays.map { try $0.tool.openDescriptors() }
+            let failures = Mutex(0)
+            DispatchQueue.concurrentPerform(iterations: 10) { worker in
+                for number in 0..<1000 {
+                    let text = Data("\(worker).\(number)".utf8)
+                    if (try? exchange(text, through: path)) != text { failures.withLock { $0 += 1 } }
+                }
+            }
+            #expect(failures.withLock { $0 } == 0)
+            for (relay, descriptors) in zip(relays, before) {
+                try eventually("\(relay.name) has let go of everything") {
+                    let status = try relay.client.status()
+                    return try status.memory == 0 && status.peers[0].sessions[0].streams.isEmpty
+                        && relay.tool.openDescriptors() <= descriptors
+                }
+                let peer = try relay.client.status().peers[0]
+                #expect(peer.streamsOpened == 10_001 && peer.streamsReset == 0)
             }
         }
 
