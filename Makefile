@@ -9,8 +9,6 @@ UNIT = $(PREFIX)/lib/systemd/system/culvert.service
 # With Swift's runtime inside, the program runs where no Swift is installed.
 RELEASE := swift build --configuration release --static-swift-stdlib
 BINARY := .build/release/culvert
-# Sanitized objects do not mix with plain ones.
-SANITIZED := --sanitize=thread --scratch-path .build/sanitized
 
 .PHONY: help build install demo test bench clean
 
@@ -33,12 +31,12 @@ install: $(BINARY) ## install it below PREFIX (/usr/local), staged in DESTDIR
 demo: ## watch a running guest move between two relays on this machine
 	packaging/dependencies.sh demo
 	$(RELEASE) --product culvert
-	CULVERT_BINARY=$(BINARY) packaging/demo
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/demo
 
 test: ## run every test: half an hour at most
 	packaging/dependencies.sh test
 	$(RELEASE) --product culvert
-	CULVERT_BINARY=$(CURDIR)/$(BINARY) swift test $(SANITIZED)
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/test
 
 bench: ## compare with haproxy and nginx on this machine; ARGS='--help' tells how
 	packaging/dependencies.sh bench
