@@ -31,6 +31,8 @@ final class Lane: EventHandler, FrameSink {
     private(set) var mayRead = true
     private var mayWrite = true
     private(set) var failure: String?
+    /// Why nothing can be sent any more. What has arrived may hold the reason behind that, so it is read first.
+    private var sendFailure: String?
 
     let local: String
     let remote: String
@@ -102,7 +104,9 @@ final class Lane: EventHandler, FrameSink {
         case .bytes(let count):
             inbound.produce(count)
             bytesReceived += UInt64(count)
-        case .wouldBlock: mayRead = false
+        case .wouldBlock:
+            mayRead = false
+            failure = sendFailure
         case .endOfStream: failure = "the peer closed the connection without saying why"
         case .failed(let errno): failure = IOError(errno: errno, operation: "receive from \(remote)").description
         }
@@ -110,7 +114,7 @@ final class Lane: EventHandler, FrameSink {
 
     /// Sends what the session has to say until it falls silent or the socket is full.
     func flush(_ session: Session) {
-        while failure == nil, mayWrite {
+        while failure == nil, sendFailure == nil, mayWrite {
             if outbound.isEmpty {
                 outbound.compact()
                 session.transmit(into: self, now: loop.now)
@@ -130,16 +134,17 @@ final class Lane: EventHandler, FrameSink {
         case .bytes(let count):
             outbound.consume(count)
             bytesSent += UInt64(count)
-        case .wouldBlock: mayWrite = false
-        case .endOfStream: failure = "the peer closed the connection"
-        case .failed(let errno): failure = IOError(errno: errno, operation: "send to \(remote)").description
+        case .wouldBlock, .endOfStream: mayWrite = false
+        case .failed(let errno):
+            sendFailure = IOError(errno: errno, operation: "send to \(remote)").description
+            mayRead = true
         }
     }
 
     /// Says goodbye as far as the socket takes it, and closes.
     func close() {
         guard let registration = registration.take() else { return }
-        if failure == nil { engine.close() }
+        if failure == nil, sendFailure == nil { engine.close() }
         // After a bad record this is the alert that tells the peer so.
         drainEngine()
         if !outbound.isEmpty { send() }
