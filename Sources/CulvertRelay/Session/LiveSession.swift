@@ -74,7 +74,9 @@ final class LiveSession: LoopTask {
             guard session.hasEvents else { break }
         }
         if let failure = lane.failure {
-            return end(.sessionLost, farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
+            return end(
+                isSuperseded && legs.isEmpty ? .shutdown : .sessionLost,
+                farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
         }
         if mayEnd, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
             return end(.shutdown, "drained")
