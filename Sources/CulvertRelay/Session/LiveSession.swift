@@ -88,7 +88,9 @@ final class LiveSession: LoopTask {
     private func receive(_ lane: Lane) {
         lane.receive { bytes in
             do throws(ProtocolViolation) {
-                try session.receive(bytes, now: loop.now) { stream, pieces in
+                // Not the loop's time: an iteration that was held up would make bytes older than they are, and the peer
+                // silent for as long.
+                try session.receive(bytes, now: EventLoop.monotonicNow) { stream, pieces in
                     (stream.context as? Leg)?.deliver(pieces) ?? 0
                 }
                 handleEvents()
