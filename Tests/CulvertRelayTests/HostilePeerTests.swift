@@ -85,7 +85,7 @@ import Testing
             let goaway = try #require(frames.compactMap(\.goaway).first)
             #expect(goaway.code == misdeed.code)
             #expect(goaway.text.contains(misdeed.reason), "\(goaway.text)")
-            try await expectLoss(of: pair.b, saying: misdeed.reason)
+            try await expectLoss(at: pair.b, saying: misdeed.reason)
         }
     }
 
@@ -100,7 +100,7 @@ import Testing
                 try peer.sendUnencrypted([UInt8](repeating: 0x55, count: 1000))
                 _ = peer.receiveAll()
             }
-            try await expectLoss(of: pair.b, saying: "record")
+            try await expectLoss(at: pair.b, saying: "record")
         }
     }
 
@@ -115,7 +115,14 @@ import Testing
                 if isOrderly { try peer.finish() }
                 peer.close()
             }
-            try await expectLoss(of: pair.b, saying: "closed the connection")
+            try await expectLoss(at: pair.b, saying: "closed the connection")
+        }
+    }
+
+    @Test func whoDoesNotSayHelloLosesTheSession() async throws {
+        try await withHostilePeer({ $0.b.limits.handshakeTimeout = .seconds(2) }) { pair, hostile in
+            #expect(try await onThread { try hostile().receiveAll() }.isEmpty)
+            try await expectLoss(at: pair.b, saying: "h did not say HELLO in time")
         }
     }
 
@@ -203,7 +210,7 @@ import Testing
                     }
                 }()
             }
-            try await expectLoss(of: pair.b, saying: "does not read the answers")
+            try await expectLoss(at: pair.b, saying: "does not read the answers")
         }
     }
 
@@ -222,28 +229,17 @@ import Testing
             setup.b.peers.append(PeerSettings(name: "h", addresses: []))
             prepare(&setup)
         } run: { pair in
-            let bystander = try await pair.connect("echo")
-            try await say("before", on: bystander)
-            let port = try Endpoint(hostAndPort: await pair.b.status().listen[0]), context = try pair.pki.context("h")
+            let bystander = try await Bystander(pair.connect("echo"))
+            let port = try await pair.port(of: .b), context = try pair.pki.context("h")
             try await body(pair) { try HandMadePeer.dial(port, context) }
-            try await say("after", on: bystander)
+            try await bystander.finish()
             #expect(await pair.b.status().peer("a")?.sessions.count == 1)
+            #expect(await pair.b.status().refused == [:])
         }
     }
 
-    private func say(_ text: String, on client: PlainSocket) async throws {
-        let answer = try await onThread {
-            try client.write(text)
-            return try client.read(exactly: text.utf8.count)
-        }
-        #expect(answer == Array(text.utf8))
-    }
-
-    private func expectLoss(of relay: Relay, saying reason: String) async throws {
-        let error = try await eventually("the session with h is lost") { () -> String? in
-            guard let peer = await relay.status().peer("h"), peer.sessions.isEmpty else { return nil }
-            return peer.lastError
-        }
-        #expect(error.contains(reason), "\(error)")
+    private func expectLoss(at relay: Relay, saying reason: String) async throws {
+        try await relay.expectError(reason, of: "h")
+        #expect(await relay.status().peer("h")?.sessions == [])
     }
 }

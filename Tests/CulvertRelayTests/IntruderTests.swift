@@ -9,7 +9,7 @@ import Testing
 @Suite struct IntruderTests {
     /// Says `bytes` to the TLS port and waits for its end.
     private func say(_ bytes: [UInt8], to relay: Relay) async throws {
-        let port = try Endpoint(hostAndPort: await relay.status().listen[0])
+        let port = try await relay.port()
         try await onThread {
             let intruder = try PlainSocket.connect(port)
             try? intruder.write(bytes)
@@ -49,7 +49,7 @@ import Testing
 
     @Test func aConnectionThatSaysNothingAndGoesIsNoError() async throws {
         try await withPair { _ in } run: { pair in
-            let port = try Endpoint(hostAndPort: await pair.b.status().listen[0])
+            let port = try await pair.port(of: .b)
             try await onThread { try PlainSocket.connect(port).close() }
             try await expectRefusal("closed", by: pair.b)
         }
@@ -57,7 +57,7 @@ import Testing
 
     @Test func aHandshakeThatCreepsIsEnded() async throws {
         try await withPair { $0.b.limits.handshakeTimeout = .seconds(1) } run: { pair in
-            let port = try Endpoint(hostAndPort: await pair.b.status().listen[0])
+            let port = try await pair.port(of: .b)
             // A record that is promised and comes byte by byte.
             try await onThread {
                 let intruder = try PlainSocket.connect(port)
@@ -78,11 +78,10 @@ import Testing
             setup.b.limits.unauthenticatedConnections = 5
             setup.b.limits.handshakeTimeout = .seconds(300)
         } run: { pair in
-            let port = try Endpoint(hostAndPort: await pair.b.status().listen[0])
+            let port = try await pair.port(of: .b)
             let stalled = try await onThread { try (0..<6).map { _ in try PlainSocket.connect(port) } }
             try await expectRefusal("crowded", by: pair.b)
-            let heard = try await onThread { stalled[0].readUntilOver().bytes }
-            #expect(heard.isEmpty)
+            #expect(try await readUntilOver(stalled[0]) == [])
             link.lead(to: port)
             let client = try await eventually("a is let in") { () -> PlainSocket? in
                 let client = try await pair.connect("echo")

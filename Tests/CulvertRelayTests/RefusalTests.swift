@@ -34,11 +34,27 @@ import Testing
     // MARK: Targets
 
     @Test func aTargetThatRefuses() async throws {
-        let report = try await refusal("dead", to: unusedEndpoint())
+        let port = try PlainSocket.reservePort()
+        let report = try await refusal("dead", to: port.endpoint)
         #expect(report.code == "connect-failed")
         #expect(report.errno == "ECONNREFUSED")
         #expect(report.text.contains("connect to tcp:127.0.0.1:") && report.text.contains("refused"))
         #expect(report.remote)
+    }
+
+    @Test func aTargetWhoseProcessIsGone() async throws {
+        let directory = try TestDirectory(), target = directory.socket("stale")
+        try PlainSocket.listen(target).close()
+        let report = try await refusal("stale", to: target)
+        #expect(report.code == "connect-failed")
+        #expect(report.errno == "ECONNREFUSED")
+        #expect(report.text.contains(directory["stale"]))
+    }
+
+    @Test func aTargetWhoseNameNobodyKnows() async throws {
+        let report = try await refusal("homeless", to: .tcp(host: "no-such-host.invalid", port: 1))
+        #expect(report.code == "connect-failed")
+        #expect(report.text.contains("no-such-host.invalid"))
     }
 
     @Test func aTargetThatIsAbsent() async throws {
@@ -64,10 +80,31 @@ import Testing
         listener.close()
     }
 
-    /// An address where nobody listens any more.
-    private func unusedEndpoint() throws -> Endpoint {
-        let listener = try PlainSocket.listen(PlainSocket.anyPort)
-        return listener.endpoint
+    /// Opens wait for each other, so that the target sees them in order; they do not wait for each other's limits.
+    @Test func everybodyWhoWaitsForAHangingTargetHearsWithinOneLimit() async throws {
+        let directory = try TestDirectory(), endpoint = directory.socket("hangs")
+        let hanging = try PlainSocket.listen(endpoint, backlog: 0)
+        let filler = try PlainSocket.connect(endpoint)
+        try await withPair { setup in
+            setup.route("hangs", to: endpoint)
+            setup.b.limits.connectTimeout = .seconds(1)
+        } run: { pair in
+            let near = pair.endpoint("hangs")
+            try await onThread {
+                let clients = try (0..<16).map { _ in try PlainSocket.connect(near) }
+                for client in clients { #expect(client.readUntilOver().bytes.isEmpty) }
+            }
+            let ended = try await eventually("all have ended") {
+                let ended = await pair.a.status().forward("hangs")!.ended
+                return ended.count == 16 ? ended : nil
+            }
+            #expect(Set(ended.map { $0.reset?.code }) == ["connect-failed"])
+            #expect(Set(ended.map { $0.reset?.errno }) == ["ETIMEDOUT"])
+            // One after the other they would take 15 s longer.
+            #expect(ended.last!.time - ended.first!.time < 8)
+        }
+        filler.close()
+        hanging.close()
     }
 
     // MARK: Services
@@ -96,7 +133,7 @@ import Testing
 
     @Test(arguments: [
         ("slot/a/b", badName), ("slot/../up", badName), ("slot/..", badName), ("slot/a.b", badName), ("slot/", badName),
-        ("slot/a b", badName), ("slot/é", badName), ("slot/" + String(repeating: "n", count: 65), badName),
+        ("slot/.", badName), ("slot/a b", badName), ("slot/a\0", badName), ("slot/%2e%2e", badName), ("slot/é", badName), ("slot/" + String(repeating: "n", count: 65), badName),
         ("slot", "the service 'slot' needs a name; ask for 'slot/NAME'"),
         ("echo/name", "the service 'echo' takes no name; ask for 'echo'"),
     ])
@@ -109,6 +146,15 @@ import Testing
         #expect(report.errno == nil)
         #expect(report.text == text)
         #expect(report.remote)
+    }
+
+    @Test func aNameTooLongForItsPath() async throws {
+        let report = try await refusal("slot/" + String(repeating: "n", count: 64)) { setup in
+            let template = setup.directory.socket(String(repeating: "d", count: 30) + "{name}")
+            setup.b.services.append(ServiceSettings(name: "slot", connect: template, allow: ["a"]))
+        }
+        #expect(report.code == "bad-name")
+        #expect(report.text.contains("the kernel takes 107"))
     }
 
     @Test func aNameOf64CharactersLeadsToItsSocket() async throws {

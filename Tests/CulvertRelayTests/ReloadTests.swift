@@ -5,29 +5,11 @@ import Testing
 
 @testable import CulvertRelay
 
-/// New settings while streams go on, and the ways a relay ends.
+/// New settings while streams go on.
 @Suite struct ReloadTests {
-    /// A pair with a route to an echo, and what it was started with.
-    private func withEcho(
-        _ prepare: (inout PairSetup) throws -> Void = { _ in }, run body: (RelayPair, PairSetup) async throws -> Void
-    ) async throws {
-        let echo = try Target.echo()
-        var kept: PairSetup?
-        try await withPair { setup in
-            setup.route("echo", to: echo.endpoint)
-            try prepare(&setup)
-            kept = setup
-        } run: { pair in
-            var setup = kept!
-            setup.a.peers[0].addresses = [try Endpoint(hostAndPort: await pair.b.status().listen[0])]
-            try await body(pair, setup)
-        }
-    }
-
-    // MARK: apply
-
     @Test func servicesAndForwardsComeAndGo() async throws {
-        try await withEcho { pair, setup in
+        try await withEchoPair { _ in } run: { pair in
+            let setup = pair.setup
             let other = try await Bystander(pair.connect("echo"))
             let near = pair.directory.socket("near")
             var a = setup.a, b = setup.b
@@ -54,7 +36,8 @@ import Testing
 
     @Test func peersComeAndGo() async throws {
         let echo = try Target.echo()
-        try await withEcho { pair, setup in
+        try await withEchoPair { _ in } run: { pair in
+            let setup = pair.setup
             let other = try await Bystander(pair.connect("echo"))
             var c = relaySettings("c", pair.directory)
             c.listen = []
@@ -85,7 +68,8 @@ import Testing
     }
 
     @Test func aChangedAllowIsForNewStreams() async throws {
-        try await withEcho { pair, setup in
+        try await withEchoPair { _ in } run: { pair in
+            let setup = pair.setup
             let live = try await Bystander(pair.connect("echo"))
             var b = setup.b
             b.services[0].allow = []
@@ -102,12 +86,13 @@ import Testing
     }
 
     @Test func newCertificatesAreForNewSessions() async throws {
-        try await withEcho { pair, setup in
+        try await withEchoPair { _ in } run: { pair in
+            let setup = pair.setup
             let live = try await Bystander(pair.connect("echo"))
             let port = setup.a.peers[0].addresses[0]
             let old = setup.credentialsOfA
             let shown = { (credentials: TLSContext) in
-                try await onThread { try HandmadePeer(dialling: port, credentials).certificate.notAfter }
+                try await onThread { try HandMadePeer.dial(port, credentials).certificate.notAfter }
             }
             let before = try await shown(old)
             let renewed = try pair.pki.context("b") { $0.notAfter -= 86_400 }
@@ -126,7 +111,8 @@ import Testing
     }
 
     @Test func aSetThatDoesNotWorkChangesNothing() async throws {
-        try await withEcho { pair, setup in
+        try await withEchoPair { _ in } run: { pair in
+            let setup = pair.setup
             let live = try await Bystander(pair.connect("echo"))
             let taken = pair.directory.socket("taken"), owner = try PlainSocket.listen(taken)
             var a = setup.a
@@ -155,7 +141,8 @@ import Testing
     }
 
     @Test func whatNeedsARestartIsSaid() async throws {
-        try await withEcho { pair, setup in
+        try await withEchoPair { _ in } run: { pair in
+            let setup = pair.setup
             var a = setup.a
             a.name = "other"
             do {
@@ -166,80 +153,5 @@ import Testing
             }
             #expect(await pair.a.status().name == "a")
         }
-    }
-
-    // MARK: drain
-
-    @Test func streamsFinishWhileARelayDrains() async throws {
-        try await withEcho { pair, setup in
-            let live = try await Bystander(pair.connect("echo"))
-            async let cut = pair.b.drain(within: .seconds(60))
-            try await eventually("a knows that b drains") {
-                await pair.a.status().peer("b")?.sessions.first?.draining == true
-            }
-            let status = await pair.b.status()
-            #expect(status.draining && status.listen == [])
-            let late = try await pair.connect("echo")
-            try await live.finish()
-            #expect(await cut == 0)
-            #expect(try await readUntilOver(late) == [])
-            let ended = try await (pair.a.outcome("echo"), pair.a.outcome("echo", after: 1))
-            #expect(ended.0.reset?.code == "session-lost" && ended.0.reset?.remote == false)
-            #expect(ended.0.reset?.text.contains("no session with b: connect to tcp:127.0.0.1:") == true)
-            #expect(ended.1.reset == nil && ended.1.bytesReceived == 11)
-            try await pair.settle()
-        }
-    }
-
-    @Test func aRelayThatDrainsHasNoForwards() async throws {
-        try await withEcho { pair, setup in
-            let live = try await Bystander(pair.connect("echo"))
-            async let cut = pair.a.drain(within: .seconds(60))
-            try await eventually("the forward is gone") { try await connectError(pair.endpoint("echo")) == ENOENT }
-            let near = pair.directory.socket("near")
-            do {
-                let settings = ForwardSettings(listen: near, to: ServiceReference(peer: "b", service: "echo"))
-                _ = try await pair.a.addForward(settings)
-                Issue.record("made a forward while draining")
-            } catch let error as RelayError {
-                #expect(error.description == "the relay is shutting down")
-            }
-            try await live.finish()
-            #expect(await cut == 0)
-        }
-    }
-
-    @Test func streamsThatDoNotFinishAreCutAndCounted() async throws {
-        try await withEcho { pair, setup in
-            let clients = try await [pair.connect("echo"), pair.connect("echo")]
-            for client in clients { try await Bystander(client).exchange("more") }
-            #expect(await pair.b.drain(within: .milliseconds(200)) == 2)
-            for (index, client) in clients.enumerated() {
-                #expect(try await readUntilOver(client) == [])
-                try await expectRemoteEnd(pair.a.outcome("echo", after: index), "this relay is shutting down")
-            }
-            try await pair.settle()
-        }
-    }
-
-    // MARK: stop
-
-    @Test func theOtherSideSaysWhyStreamsEnded() async throws {
-        try await withEcho { pair, setup in
-            let client = try await pair.connect("echo")
-            try await Bystander(client).exchange("more")
-            await pair.b.stop()
-            #expect(try await readUntilOver(client) == [])
-            try await expectRemoteEnd(pair.a.outcome("echo"), "this relay stopped")
-            try await pair.settle()
-        }
-    }
-
-    private func expectRemoteEnd(_ outcome: StreamOutcome, _ text: String) {
-        #expect(outcome.bytesReceived == 10)
-        #expect(outcome.reset?.code == "shutdown")
-        #expect(outcome.reset?.errno == nil)
-        #expect(outcome.reset?.text == text)
-        #expect(outcome.reset?.remote == true)
     }
 }

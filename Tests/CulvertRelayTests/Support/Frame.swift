@@ -28,13 +28,12 @@ func counted(_ text: String) -> [UInt8] { big(UInt16(text.utf8.count)) + Array(t
 
 extension Frame {
     static func hello(
-        magic: UInt32 = 0x434C_5654, version: UInt16 = 1, minimum: UInt16 = 1, session: UInt64 = 7, lane: UInt16 = 0,
+        magic: UInt32 = 0x434C_5654, version: UInt16 = 1, minimum: UInt16 = 1, session: [UInt8] = Array(1...16), lane: UInt16 = 0,
         streams: UInt32 = 100, credit: UInt64 = 64 << 10, name: String = "hand-made"
     ) -> Frame {
         Frame(
             kind: Kind.hello,
-            body: big(magic) + big(version) + big(minimum) + big(UInt64(0)) + big(session) + big(session)
-                + big(lane) + big(UInt16(0)) + big(streams) + big(credit) + counted(name))
+            body: big(magic) + big(version) + big(minimum) + big(UInt64(0)) + session + big(lane) + big(UInt16(0)) + big(streams) + big(credit) + counted(name))
     }
 
     static func open(_ stream: UInt64, _ service: String, credit: UInt64 = 64 << 10, first: String = "") -> Frame {
@@ -60,6 +59,9 @@ extension Frame {
     static func goaway(_ code: UInt32, last: UInt64 = 0, _ text: String) -> Frame {
         Frame(kind: Kind.goaway, body: big(code) + big(last) + counted(text))
     }
+
+    /// Which session a HELLO is for.
+    var session: [UInt8] { Array(body[16..<32]) }
 
     /// What a GOAWAY says.
     var goaway: (code: UInt32, text: String)? {

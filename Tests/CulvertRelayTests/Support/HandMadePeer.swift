@@ -29,6 +29,9 @@ final class HandMadePeer {
         try HandMadePeer(try PlainSocket.connect(relay), .client, context)
     }
 
+    /// The relay's.
+    var certificate: PeerCertificate { engine.peer }
+
     // MARK: Saying
 
     func send(_ frames: Frame...) throws { try send(frames.flatMap(\.bytes)) }

@@ -9,6 +9,8 @@ final class Link: Sendable {
         var isRefusing = false
         var isFrozen = false
         var sockets: [PlainSocket] = []
+        /// Counts the cuts: what was in the making then is cut too.
+        var epoch = 0
         var isOver = false
     }
 
@@ -47,10 +49,13 @@ final class Link: Sendable {
     /// Connections made from now on are closed at once, or not any more.
     func refuse(_ refuses: Bool) { update { $0.isRefusing = refuses } }
 
-    /// Ends every connection.
+    /// Ends every connection. New ones wait until `lead`.
     func cut() {
-        for socket in state.withLock({ exchange(&$0.sockets, with: []) }) { socket.stop() }
-        update { _ in }
+        update { state in
+            state.target = nil
+            state.epoch += 1
+            for socket in exchange(&state.sockets, with: []) { socket.stop() }
+        }
     }
 
     private func update(_ edit: (inout State) -> Void) {
@@ -72,11 +77,12 @@ final class Link: Sendable {
     }
 
     private func carry(_ near: PlainSocket) {
-        guard !state.withLock({ $0.isRefusing }), let target = wait(\.target),
+        guard !state.withLock({ $0.isRefusing }),
+            let (target, epoch) = wait({ state in state.target.map { ($0, state.epoch) } }),
             let far = try? PlainSocket.connect(target)
         else { return }
         let isTaken = state.withLock { state in
-            guard !state.isOver else { return false }
+            guard !state.isOver, state.epoch == epoch else { return false }
             state.sockets += [near, far]
             return true
         }

@@ -35,6 +35,14 @@ final class PlainSocket: Sendable {
         return socket
     }
 
+    /// Keeps a port where nobody listens, and where a relay may. Nobody else gets it by chance.
+    static func reservePort() throws -> PlainSocket {
+        let socket = try make(anyPort)
+        socket.set(SO_REUSEADDR, 1)
+        try check("bind \(anyPort)", withAddress(anyPort) { bind(socket.descriptor, $0, $1) })
+        return socket
+    }
+
     static let anyPort = Endpoint.tcp(host: "127.0.0.1", port: 0)
 
     func accept() throws -> PlainSocket {

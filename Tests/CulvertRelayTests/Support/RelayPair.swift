@@ -5,10 +5,13 @@ import Logging
 
 @testable import CulvertRelay
 
-enum Side: CaseIterable { case a, b }
+enum Side: CaseIterable {
+    case a, b
+    var other: Side { self == .a ? .b : .a }
+}
 
 /// What two relays are started with: `a` dials `b`, each is the other's peer.
-struct PairSetup {
+struct PairSetup: Sendable {
     let directory: TestDirectory
     let pki: TestPKI
     var a: RelaySettings
@@ -45,10 +48,9 @@ struct PairSetup {
         _ name: String, to target: Endpoint?, from side: Side = .a, near: Endpoint? = nil,
         _ edit: (inout ForwardSettings) -> Void = { _ in }
     ) {
-        let far = side == .a ? "b" : "a"
         var forward = ForwardSettings(
             listen: near ?? directory.socket("\(side)-\(name.replacing("/", with: "-"))"),
-            to: ServiceReference(peer: far, service: name))
+            to: ServiceReference(peer: "\(side.other)", service: name))
         edit(&forward)
         let service = target.map {
             ServiceSettings(name: String(name.prefix { $0 != "/" }), connect: $0, allow: ["\(side)"])
@@ -77,29 +79,29 @@ func makeRelay(_ settings: RelaySettings, _ credentials: TLSContext) throws -> R
 
 /// Two relays in this process.
 struct RelayPair: Sendable {
-    let directory: TestDirectory
-    let pki: TestPKI
     let a: Relay
     let b: Relay
+    /// What they were started with.
+    let setup: PairSetup
     /// Where local programs connect, by the name that was asked for.
     private let near: [String: Endpoint]
 
-    fileprivate init(_ setup: PairSetup) async throws {
-        directory = setup.directory
-        pki = setup.pki
+    var directory: TestDirectory { setup.directory }
+    var pki: TestPKI { setup.pki }
+
+    fileprivate init(_ prepared: PairSetup) async throws {
+        var setup = prepared
         b = try makeRelay(setup.b, setup.credentialsOfB)
         try await b.start()
         do {
-            var settings = setup.a
-            if settings.peers.first?.addresses.isEmpty == true, let port = await b.status().listen.first {
-                settings.peers[0].addresses = [try Endpoint(hostAndPort: port)]
-            }
-            a = try makeRelay(settings, setup.credentialsOfA)
+            if setup.a.peers[0].addresses.isEmpty { setup.a.peers[0].addresses = [try await b.port()] }
+            a = try makeRelay(setup.a, setup.credentialsOfA)
             try await a.start()
         } catch {
             await b.stop()
             throw error
         }
+        self.setup = setup
         var near: [String: Endpoint] = [:]
         for forward in await a.status().forwards + b.status().forwards {
             near[String(forward.to.dropFirst(2))] = try Endpoint(forward.listen)
@@ -110,6 +112,9 @@ struct RelayPair: Sendable {
     subscript(side: Side) -> Relay { side == .a ? a : b }
 
     func endpoint(_ name: String) -> Endpoint { near[name]! }
+
+    /// The TLS port of a relay.
+    func port(of side: Side) async throws -> Endpoint { try await self[side].port() }
 
     func connect(_ name: String) async throws -> PlainSocket {
         let endpoint = endpoint(name)
@@ -168,6 +173,19 @@ func withPair(
         throw error
     }
     await pair.stop()
+}
+
+/// Starts two relays of which `b` has a service `echo` and `a` a forward to it.
+func withEchoPair(
+    _ prepare: (inout PairSetup) throws -> Void = { _ in }, run body: (RelayPair) async throws -> Void
+) async throws {
+    let echo = try Target.echo()
+    try await withPair { setup in
+        setup.route("echo", to: echo.endpoint)
+        try prepare(&setup)
+    } run: { pair in
+        try await body(pair)
+    }
 }
 
 /// Starts one relay, and stops it however `body` ends.

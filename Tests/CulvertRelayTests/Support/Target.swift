@@ -43,10 +43,3 @@ final class Counter: Sendable {
     var value: Int { count.load(ordering: .relaxed) }
     func add(_ number: Int = 1) { count.wrappingAdd(number, ordering: .relaxed) }
 }
-
-/// What several threads had to say, in the order in which they did.
-final class Recorder<Element: Sendable>: Sendable {
-    private let elements = Mutex<[Element]>([])
-    var all: [Element] { elements.withLock { $0 } }
-    func add(_ element: Element) { elements.withLock { $0.append(element) } }
-}
