@@ -221,11 +221,3 @@ final class LiveSession: LoopTask {
         peer.ended(self, code: code, text)
     }
 }
-
-extension Duration {
-    /// Whole nanoseconds, 0 if negative.
-    var nanoseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        return seconds < 0 ? 0 : UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
-    }
-}
