@@ -107,10 +107,17 @@ struct SwitchoverTests {
 
     @Test func leavesPostcopyAloneWhenCancelledTwice() async throws {
         let pair = try FakePair { $0.outcome = ("postcopy-active", "finish-migrate", "running") }
-        let notices = Mutex(0)
-        let migration = pair.migration { _ in } report: { if case .notice = $0 { notices.withLock { $0 += 1 } } }
+        let notices = Mutex(0), isFollowed = Mutex(false)
+        let migration = pair.migration { _ in } report: { event in
+            switch event {
+            case .notice: notices.withLock { $0 += 1 }
+            case .stage(.postcopy): isFollowed.withLock { $0 = true }
+            default: break
+            }
+        }
         async let failure = failure(migration)
-        try await waitUntil("post-copy") { pair.state.migration == "postcopy-active" }
+        // Before that, a wish to stop ends the preparations instead.
+        try await waitUntil("the migration is followed") { isFollowed.withLock { $0 } }
         migration.cancel("it was interrupted")
         try await waitUntil("a notice") { notices.withLock { $0 } == 1 }
         migration.cancel("it was interrupted")
