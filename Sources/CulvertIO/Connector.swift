@@ -109,6 +109,7 @@ extension Connector: EventHandler, LoopTask {
         let result = clinux_socket(address.family, CInt(SOCK_STREAM.rawValue))
         guard result >= 0 else { return attemptEnded(result) }
         socket = Descriptor(adopting: result)
+        guard !DescriptorReserve.includes(result) else { return attemptEnded(-EMFILE) }
         connect(to: address)
     }
 

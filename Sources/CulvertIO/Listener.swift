@@ -96,7 +96,7 @@ public final class Listener {
 extension Listener: EventHandler, LoopTask {
     /// Connections accepted before others on the loop have their turn.
     private static var batch: Int { 64 }
-    /// While the process has no descriptor left. The kernel keeps what waits and signals no new edge for it.
+    /// While the process has few descriptors left. The kernel keeps what waits and signals no new edge for it.
     private static var pauseLength: Duration { .milliseconds(100) }
 
     public func ready(_ events: ReadyEvents) {
@@ -109,18 +109,16 @@ extension Listener: EventHandler, LoopTask {
             guard let accept, let descriptor = socket?.rawValue else { return }
             let result = clinux_accept(descriptor)
             if result >= 0 {
+                let isLast = DescriptorReserve.includes(result)
                 accept(Descriptor(adopting: result))
+                if isLast { return wait() }
                 continue
             }
             switch -result {
             case EAGAIN:
                 return
             case EMFILE, ENFILE, ENOBUFS, ENOMEM:
-                pause = loop.schedule(after: Self.pauseLength) {
-                    self.pause = nil
-                    self.run()
-                }
-                return
+                return wait()
             case EBADF, EFAULT, EINVAL, ENOTSOCK, EOPNOTSUPP:
                 preconditionFailure("\(IOError(errno: -result, operation: "accept on \(local)"))")
             default:
@@ -129,5 +127,14 @@ extension Listener: EventHandler, LoopTask {
             }
         }
         loop.enqueue(self)
+    }
+
+    private func wait() {
+        // Accepting may have closed the listener.
+        guard let descriptor = socket?.rawValue else { return }
+        pause = loop.schedule(after: Self.pauseLength) {
+            self.pause = nil
+            if DescriptorReserve.isReached(probing: descriptor) { self.wait() } else { self.run() }
+        }
     }
 }

@@ -322,4 +322,31 @@ import Testing
             }
         }
     }
+
+    @Test func leavesDescriptorsToOthers() async {
+        await #expect(processExitsWith: .success) {
+            try withDirectory { directory in
+                let loop = try EventLoop(name: "test")
+                loop.start()
+                let scene = Scene(loop: loop)
+                let path = directory + "/s"
+                let listener = try scene.listen(on: .unix(path: path))
+                let clients = (0..<60).map { _ in socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0) }
+                var limit = rlimit(rlim_cur: 96, rlim_max: 96)
+                setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+                for client in clients { try UnixListener.connect(client, to: path) }
+
+                // Handed over after the connections, so the loop has accepted what it will when these ran.
+                for _ in 0..<3 { try loop.sync {} }
+                let last = Array(sequence(state: ()) { _ in dup(clients[0]) }.prefix { $0 >= 0 })
+                #expect(last.count >= 96 / 8 - 1)
+
+                // Each that is closed makes room for the next.
+                last.forEach { close($0) }
+                for _ in clients { _ = try scene.accepted.take() }
+                try scene.close(listener)
+                loop.stop()
+            }
+        }
+    }
 }
