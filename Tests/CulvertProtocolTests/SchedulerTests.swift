@@ -63,6 +63,20 @@ import Testing
         }
     }
 
+    @Test func aRequestOvertakesBulkThatWaitedForCredit() throws {
+        let peer = try ScriptedPeer(peerMaximumStreams: 1000, initialCredit: 64 << 10)
+        let bulk = (0..<10).map { _ in peer.open("bulk", first: [UInt8](repeating: 1, count: 200_000)) }
+        let sparse = peer.open("sparse")
+        _ = peer.said()
+        for stream in bulk { try peer.hear(.ack(Ack(stream: stream.id, received: 0, credit: 1 << 20))) }
+        peer.write(sparse, [9])
+        let order = peer.said().compactMap { frame in
+            if case .data(let stream, _, _, _) = frame { stream } else { nil }
+        }
+        #expect(order.first == sparse.id)
+        #expect(Set(order).count == 11)
+    }
+
     @Test(arguments: [1, 4, 40])
     func aStreamThatSaysLittleOvertakesBulk(count: Int) throws {
         let lane = try Lane()

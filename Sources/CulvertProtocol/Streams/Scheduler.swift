@@ -4,6 +4,8 @@ struct Schedule {
     var place = Place.none
     /// Bytes it may send before it goes behind the others.
     var deficit = 0
+    /// When it last left, it had more to send than its credit allowed.
+    var isBulk = false
 }
 
 /// Which stream sends next: deficit round robin in which a stream that had nothing to send goes ahead of those that
@@ -21,8 +23,14 @@ struct Scheduler {
 
     mutating func add(_ stream: SessionStream) {
         guard stream.schedule.place == .none, stream.hasFrame else { return }
-        stream.schedule = Schedule(place: .fresh, deficit: Self.quantum(stream))
-        fresh.append(stream)
+        stream.schedule.deficit = Self.quantum(stream)
+        // What only waited for credit is no newcomer: of many bulk streams, some get credit all the time.
+        if stream.schedule.isBulk && stream.priority != .control {
+            demote(stream)
+        } else {
+            stream.schedule.place = .fresh
+            fresh.append(stream)
+        }
     }
 
     /// The stream whose turn it is; it stays at its place. Charge it for what it sends.
@@ -40,6 +48,7 @@ struct Scheduler {
                 demote(stream)
             } else {
                 stream.schedule.place = .none
+                stream.schedule.isBulk = stream.send.unsent > 0
             }
         }
     }
