@@ -8,6 +8,10 @@ final class Link: Sendable {
         var target: Endpoint?
         var isRefusing = false
         var isFrozen = false
+        /// Bytes that may still go to the target; nil: all.
+        var allowance: Int?
+        /// Bytes that have gone to the target.
+        var passed: UInt64 = 0
         var sockets: [PlainSocket] = []
         /// Counts the cuts: what was in the making then is cut too.
         var epoch = 0
@@ -22,7 +26,8 @@ final class Link: Sendable {
 
     /// - Parameter target: nil: connections wait until `lead` names it.
     init(to target: Endpoint? = nil) throws {
-        listener = try PlainSocket.listen(PlainSocket.anyPort)
+        // What the kernel keeps for a link that does not move is in front of whatever goes next.
+        listener = try PlainSocket.listen(PlainSocket.anyPort, receiveBuffer: 64 << 10)
         endpoint = listener.endpoint
         state.withLock { $0.target = target }
         Thread.detachNewThread { [self] in
@@ -45,6 +50,12 @@ final class Link: Sendable {
     func freeze() { update { $0.isFrozen = true } }
 
     func thaw() { update { $0.isFrozen = false } }
+
+    /// From now on only `count` more bytes go to the target, or all of them if it is nil.
+    func allow(_ count: Int?) { update { $0.allowance = count } }
+
+    /// Bytes that have gone to the target.
+    var passed: UInt64 { state.withLock(\.passed) }
 
     /// Connections made from now on are closed at once, or not any more.
     func refuse(_ refuses: Bool) { update { $0.isRefusing = refuses } }
@@ -87,13 +98,23 @@ final class Link: Sendable {
             return true
         }
         guard isTaken else { return }
-        Thread.detachNewThread { self.pump(from: far, to: near) }
-        pump(from: near, to: far)
+        Thread.detachNewThread {
+            self.pump(from: far, to: near) { _ in self.wait { $0.isFrozen ? nil : true } != nil }
+        }
+        pump(from: near, to: far) { count in
+            guard self.wait({ $0.isFrozen || $0.allowance ?? 1 <= 0 ? nil : true }) != nil else { return false }
+            self.state.withLock { state in
+                state.allowance = state.allowance.map { $0 - count }
+                state.passed += UInt64(count)
+            }
+            return true
+        }
     }
 
-    private func pump(from source: PlainSocket, to sink: PlainSocket) {
+    /// - Parameter admit: waits until so many bytes may go; false: never.
+    private func pump(from source: PlainSocket, to sink: PlainSocket, _ admit: (Int) -> Bool) {
         while let bytes = source.readOrStop(), !bytes.isEmpty {
-            guard wait({ $0.isFrozen ? nil : true }) != nil, (try? sink.write(bytes)) != nil else { break }
+            guard admit(bytes.count), (try? sink.write(bytes)) != nil else { break }
         }
         source.stop()
         sink.stop()
@@ -105,14 +126,15 @@ extension PlainSocket {
     func acceptOrStop() -> PlainSocket? { beyondLimit { try accept() } }
 
     /// Waits beyond the limit; nil once the connection broke.
-    func readOrStop() -> [UInt8]? { beyondLimit { try read(256 << 10) } }
+    func readOrStop() -> [UInt8]? { beyondLimit { try read() } }
 
     private func beyondLimit<Value>(_ body: () throws -> Value) -> Value? {
         while true {
             do {
                 return try body()
-            } catch let failure as Failure where failure.code == EAGAIN {
-                continue
+            } catch let failure as Failure where [EAGAIN, EMFILE].contains(failure.code) {
+                // Where descriptors are wanting, others give some back.
+                if failure.code == EMFILE { usleep(1000) }
             } catch {
                 return nil
             }

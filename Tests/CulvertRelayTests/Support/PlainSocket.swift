@@ -19,20 +19,25 @@ final class PlainSocket: Sendable {
 
     // MARK: Making
 
-    /// - Parameter endpoint: of a UNIX socket, or of a numeric IPv4 address; port 0 lets the kernel choose.
-    static func listen(_ endpoint: Endpoint, backlog: CInt = 4096) throws -> PlainSocket {
+    /// - Parameters:
+    ///   - endpoint: of a UNIX socket, or of a numeric IPv4 address; port 0 lets the kernel choose.
+    ///   - receiveBuffer: bytes the kernel takes for each connection before somebody reads; nil leaves its choice.
+    static func listen(_ endpoint: Endpoint, backlog: CInt = 4096, receiveBuffer: CInt? = nil) throws -> PlainSocket {
         let socket = try make(endpoint)
+        if let receiveBuffer { socket.set(SO_RCVBUF, receiveBuffer) }
         try check("bind \(endpoint)", withAddress(endpoint) { bind(socket.descriptor, $0, $1) })
         try check("listen on \(endpoint)", Glibc.listen(socket.descriptor, backlog))
         return socket
     }
 
-    /// - Parameter receiveBuffer: bytes the kernel takes before a reader does; nil leaves its choice.
-    static func connect(_ endpoint: Endpoint, receiveBuffer: CInt? = nil) throws -> PlainSocket {
+    static func connect(_ endpoint: Endpoint) throws -> PlainSocket {
         let socket = try make(endpoint)
-        if let receiveBuffer { socket.set(SO_RCVBUF, receiveBuffer) }
-        try check("connect to \(endpoint)", withAddress(endpoint) { Glibc.connect(socket.descriptor, $0, $1) })
+        try socket.connect(to: endpoint)
         return socket
+    }
+
+    func connect(to endpoint: Endpoint) throws {
+        try Self.check("connect to \(endpoint)", Self.withAddress(endpoint) { Glibc.connect(descriptor, $0, $1) })
     }
 
     /// Keeps a port where nobody listens, and where a relay may. Nobody else gets it by chance.
@@ -51,7 +56,8 @@ final class PlainSocket: Sendable {
         return PlainSocket(adopting: accepted)
     }
 
-    private static func make(_ endpoint: Endpoint) throws -> PlainSocket {
+    /// A socket for `endpoint` that does nothing yet.
+    static func make(_ endpoint: Endpoint) throws -> PlainSocket {
         let family = if case .unix = endpoint { AF_UNIX } else { AF_INET }
         let descriptor = Glibc.socket(family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
         try check("make a socket", descriptor)
@@ -107,21 +113,6 @@ final class PlainSocket: Sendable {
         } catch {
             return (result, (error as? Failure)?.code ?? -1)
         }
-    }
-
-    /// Writes until the kernel takes no more now.
-    /// - Returns: how many of `bytes` it took.
-    func writeWhatFits(_ bytes: ArraySlice<UInt8>) throws -> Int {
-        var sent = 0
-        while sent < bytes.count {
-            let count = bytes.withUnsafeBytes {
-                send(descriptor, $0.baseAddress! + sent, bytes.count - sent, CInt(MSG_NOSIGNAL | MSG_DONTWAIT))
-            }
-            if count < 0, errno == EAGAIN { break }
-            try Self.check("send", CInt(clamping: count))
-            sent += count
-        }
-        return sent
     }
 
     // MARK: End

@@ -6,6 +6,9 @@ import CulvertIO
 extension RelayStatus {
     var streams: [StreamStatus] { peers.flatMap(\.sessions).flatMap(\.streams) }
 
+    /// The only lane.
+    var lane: LaneStatus? { peers.flatMap(\.sessions).flatMap(\.lanes).first }
+
     func peer(_ name: String) -> PeerStatus? { peers.first { $0.name == name } }
 
     /// The forward that leads to `service` of the peer.

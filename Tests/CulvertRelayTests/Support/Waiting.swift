@@ -51,5 +51,19 @@ func scaled(_ count: Int) -> Int {
     return max(1, Int(Double(count) * scale))
 }
 
-/// Descriptors of this process.
-func openDescriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
+/// What this process has open, but for the timers that the concurrency runtime opens when it first needs them.
+func openDescriptors() throws -> [String] {
+    let directory = "/proc/self/fd"
+    return try FileManager.default.contentsOfDirectory(atPath: directory)
+        .map { (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(directory)/\($0)")) ?? "closed" }
+        .filter { $0 != "anon_inode:[timerfd]" }.sorted()
+}
+
+/// Waits until no more than `count` descriptors are open. Fewer may be: what ended last may have been counted before.
+func expectDescriptors(atMost count: Int) async throws {
+    var open: [String] = []
+    try await eventually("at most \(count) descriptors are open; there are \(open.count): \(open)") {
+        open = try openDescriptors()
+        return open.count <= count
+    }
+}
