@@ -6,7 +6,7 @@ import Testing
 @testable import CulvertRelay
 
 /// Who is not the configured peer gets nowhere, and both operators can read why.
-@Suite struct CredentialTests {
+@Suite(.fewAtOnce) struct CredentialTests {
     struct Stranger: Sendable, CustomTestStringConvertible {
         var testDescription: String
         /// Part of what `a` says of `b`.

@@ -4,7 +4,7 @@ import Testing
 @testable import CulvertRelay
 
 /// What has little to say does not wait behind what has much.
-@Suite struct FairnessTests {
+@Suite(.fewAtOnce) struct FairnessTests {
     private static let bulkStreams = 32
 
     /// Counts bytes, not time: the link between the relays stands still until the request waits at its place in the queue,

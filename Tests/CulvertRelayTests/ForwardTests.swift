@@ -5,7 +5,7 @@ import Testing
 @testable import CulvertRelay
 
 /// Forwards that come and go while the relay runs, and what they remember.
-@Suite struct ForwardTests {
+@Suite(.fewAtOnce) struct ForwardTests {
     /// A pair whose `b` has the service `echo` and whose `a` has no forward.
     private func withEcho(_ body: (RelayPair) async throws -> Void) async throws {
         let echo = try Target.echo()

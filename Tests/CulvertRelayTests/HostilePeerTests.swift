@@ -5,7 +5,7 @@ import Testing
 
 /// A peer that has a good certificate and does what no relay does: its session ends with the reason told to both sides,
 /// and nobody else notices.
-@Suite struct HostilePeerTests {
+@Suite(.fewAtOnce) struct HostilePeerTests {
     /// What a peer says after the handshake, and what the relay makes of it.
     struct Misdeed: Sendable, CustomTestStringConvertible {
         var name: String
@@ -113,7 +113,8 @@ import Testing
                 _ = try peer.receive(Frame.Kind.hello)
                 try peer.send(Array(Frame.open(1, "echo").bytes.dropLast(3)))
                 if isOrderly { try peer.finish() }
-                peer.close()
+                peer.finishWriting()
+                _ = peer.receiveAll()
             }
             // Closed, or reset if what the relay had said was still unread.
             try await expectLoss(at: pair.b, saying: isOrderly ? "closed the connection" : "onnection")

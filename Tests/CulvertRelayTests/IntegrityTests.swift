@@ -5,7 +5,7 @@ import Testing
 @testable import CulvertRelay
 
 /// Thousands of streams whose every byte is known, over every kind of socket and in both directions at once.
-@Suite(.serialized) struct IntegrityTests {
+@Suite(.serialized, .fewAtOnce) struct IntegrityTests {
     /// Seeds that once found something, and one that nobody has tried. CULVERT_SEED repeats a failure.
     static let seeds: [UInt64] =
         ProcessInfo.processInfo.environment["CULVERT_SEED"].flatMap(UInt64.init).map { [$0] }
@@ -19,6 +19,7 @@ import Testing
             // The least window, and one that grows.
             setup.limit { $0.streamWindow = seed % 2 == 0 ? 64 << 10 : 2 << 20 }
         } run: { pair in
+            try await pair.connected()
             let routes = sketches.map { $0.route(through: pair) }
             var random = Randomness(seed: seed)
             let plans = (0..<scaled(500)).map { _ in

@@ -6,7 +6,7 @@ import Testing
 @testable import CulvertRelay
 
 /// Whoever comes to the TLS port without a certificate costs little, for a short time, and nobody else anything.
-@Suite struct IntruderTests {
+@Suite(.fewAtOnce) struct IntruderTests {
     /// Says `bytes` to the TLS port and waits for its end.
     private func say(_ bytes: [UInt8], to relay: Relay) async throws {
         let port = try await relay.port()

@@ -5,7 +5,7 @@ import Testing
 @testable import CulvertRelay
 
 /// How a relay starts, and the ways it ends.
-@Suite struct LifecycleTests {
+@Suite(.fewAtOnce) struct LifecycleTests {
     // MARK: start
 
     @Test func aPortInUseIsNamedAndNothingStaysOpen() async throws {
@@ -106,6 +106,7 @@ import Testing
             // Whoever drains, the other one has the client and remembers how it went.
             setup.route("echo", to: echo.endpoint, from: side.other)
         } run: { pair in
+            try await pair.connected()
             let client = try await pair.connect("echo")
             async let writing: Void = onThread {
                 while (try? client.write([UInt8](repeating: 1, count: 64 << 10))) != nil {}

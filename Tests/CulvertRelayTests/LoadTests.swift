@@ -5,7 +5,7 @@ import Testing
 @testable import CulvertRelay
 
 /// What full windows, readers that stop and crowds of connections do to a relay.
-@Suite struct LoadTests {
+@Suite(.fewAtOnce) struct LoadTests {
     private static let window = 1 << 20
 
     /// A reader that stops halts its own stream: the others go on, and what it holds is bounded by the window.

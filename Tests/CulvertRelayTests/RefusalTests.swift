@@ -5,7 +5,7 @@ import Testing
 @testable import CulvertRelay
 
 /// What a client and its forward learn when the far side says no, while other streams go on.
-@Suite struct RefusalTests {
+@Suite(.fewAtOnce) struct RefusalTests {
     /// Asks the far relay for `service` and expects nothing but the end.
     private func refusal(
         _ service: String, to target: Endpoint? = nil, _ prepare: (inout PairSetup) throws -> Void = { _ in }

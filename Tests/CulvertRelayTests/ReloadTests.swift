@@ -6,7 +6,7 @@ import Testing
 @testable import CulvertRelay
 
 /// New settings while streams go on.
-@Suite struct ReloadTests {
+@Suite(.fewAtOnce) struct ReloadTests {
     @Test func servicesAndForwardsComeAndGo() async throws {
         try await withEchoPair { _ in } run: { pair in
             let setup = pair.setup

@@ -3,7 +3,7 @@ import Testing
 
 @testable import CulvertRelay
 
-@Suite struct StreamTests {
+@Suite(.fewAtOnce) struct StreamTests {
     @Test func echoesThroughTheTunnelAndHalfCloses() async throws {
         let echo = try Target.echo()
         try await withPair { $0.route("echo", to: echo.endpoint) } run: { pair in

@@ -53,6 +53,9 @@ final class HandMadePeer {
         try flush()
     }
 
+    /// Ends the connection below TLS, as far as it speaks.
+    func finishWriting() { socket.finishWriting() }
+
     func close() { socket.close() }
 
     private func flush() throws {

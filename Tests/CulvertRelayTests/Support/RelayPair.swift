@@ -145,6 +145,14 @@ struct RelayPair: Sendable {
         await b.stop()
     }
 
+    /// Waits until a session stands; `b` cannot make one itself.
+    func connected() async throws {
+        try await eventually("a and b are connected") {
+            let (a, b) = await (a.status().peer("b"), b.status().peer("a"))
+            return a?.isConnected == true && b?.isConnected == true
+        }
+    }
+
     /// Streams that either relay has now.
     func streams() async -> [StreamStatus] { await a.status().streams + b.status().streams }
 
