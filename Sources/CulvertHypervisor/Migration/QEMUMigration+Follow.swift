@@ -15,6 +15,8 @@ extension QEMUMigration {
         var meter = RateMeter()
         var stall = StallWatch(limit: plan.stallTimeout, now: .now)
         var told = false
+        // Asked for before the first look: a small guest is across before the second.
+        if plan.postcopy?.afterPasses == 0 { try await beginPostcopy() }
         while true {
             let info = try await source.migrationInfo(within: patience)
             lastInfo = info.keepingFigures(of: lastInfo)
@@ -52,6 +54,10 @@ extension QEMUMigration {
         guard let postcopy = plan.postcopy, !postcopyRequested, info.status == .active else { return }
         // The count is that of passes begun.
         guard (info.ram?.dirtySyncCount ?? 0) > postcopy.afterPasses else { return }
+        try await beginPostcopy()
+    }
+
+    private func beginPostcopy() async throws(MigrationFault) {
         let (source, destination) = ends
         // The destination starts the guest by itself in post-copy: waiting for us would only lengthen the pause.
         if wasRunning {
