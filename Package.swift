@@ -15,11 +15,12 @@ let package = Package(
         // C: system calls that Glibc's module lacks, and the system libraries.
         .target(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
 
         // The four layers that know nothing of each other.
         .target(name: "CulvertProtocol", swiftSettings: settings),
         .target(name: "CulvertIO", dependencies: ["CLinux"], swiftSettings: settings),
-        .target(name: "CulvertTLS", dependencies: ["COpenSSL"], swiftSettings: settings),
+        .target(name: "CulvertTLS", dependencies: ["COpenSSL", "CGnuTLS"], swiftSettings: settings),
 
         // What binds them.
         .target(

@@ -28,7 +28,7 @@ public struct PeerSettings: Sendable, Equatable {
     public var name: String
     /// Tried in order. Empty: this peer is never dialled, it dials us.
     public var addresses: [Endpoint]
-    /// The DNS SAN that the peer's certificate must carry.
+    /// What the peer has to prove to be: a DNS SAN of its certificate, or the name of its pre-shared key.
     public var identity: String
 
     public init(name: String, addresses: [Endpoint], identity: String? = nil) {

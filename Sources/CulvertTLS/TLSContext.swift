@@ -1,15 +1,14 @@
-import COpenSSL
+/// The library that does handshakes and ciphers.
+public enum TLSBackend: String, Sendable, CaseIterable { case openssl, gnutls }
 
-/// Where the credentials lie, all PEM.
-public struct TLSFiles: Sendable, Equatable {
-    public var ca: String
-    public var certificate: String
-    public var key: String
+/// What a relay is told of TLS.
+public struct TLSSettings: Sendable, Equatable {
+    public var backend = TLSBackend.openssl
+    public var source: CredentialSource
 
-    public init(ca: String, certificate: String, key: String) {
-        self.ca = ca
-        self.certificate = certificate
-        self.key = key
+    public init(_ source: CredentialSource, backend: TLSBackend = .openssl) {
+        self.source = source
+        self.backend = backend
     }
 }
 
@@ -18,85 +17,60 @@ public final class TLSContext: Sendable {
     /// For people: what should be seen to but does not keep the credentials from working now.
     public let warnings: [String]
 
-    let credentials: Credentials
-    /// Owned. An `SSL_CTX` counts its references itself, and nothing changes it after `init`.
-    private nonisolated(unsafe) let context: OpaquePointer
+    private let accepting: Side
+    private let dialling: Side
 
-    /// Reads the files. A peer is accepted only with a certificate that leads to one in `files.ca`; the system's store of
-    /// authorities plays no part.
+    /// What one role works with.
+    private struct Side: Sendable {
+        let credentials: TLSCredentials
+        let source: any HandshakeSource
+
+        init(_ credentials: TLSCredentials, _ backend: TLSBackend) throws(TLSError) {
+            self.credentials = credentials
+            source =
+                switch backend {
+                case .openssl: try OpenSSLContext(credentials)
+                case .gnutls: try GnuTLSContext(credentials)
+                }
+        }
+    }
+
+    /// Reads the files. A peer is accepted only with a certificate that leads to one in the CA file, or with its
+    /// pre-shared key; the system's store of authorities plays no part.
     /// - Throws: `TLSError` with code `credentials`, which names the file at fault.
-    public init(files: TLSFiles) throws(TLSError) {
-        credentials = try Credentials(files: files)
-        warnings = credentials.warnings
-        context = try Self.configure(credentials)
-    }
-
-    deinit { SSL_CTX_free(context) }
-
-    public func makeEngine(_ role: TLSRole) throws(TLSError) -> any TLSEngine {
-        ErrorQueue.clear()
-        guard let ssl = SSL_new(context) else {
-            throw TLSError(.handshake, "OpenSSL cannot make a connection: \(ErrorQueue.takeText())")
-        }
-        let handshake = try OpenSSLHandshake(owning: ssl, role: role, credentials: credentials)
-        return OpenSSLEngine(handshake, credentials: credentials)
-    }
-}
-
-extension TLSContext {
-    /// Most hardware has AES instructions, so AES goes first; ChaCha20 serves peers without.
-    private static let cipherSuites =
-        "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
-    private static let groups = "X25519:P-256:P-384"
-
-    private static func configure(_ credentials: Credentials) throws(TLSError) -> OpaquePointer {
-        ErrorQueue.clear()
-        guard let context = SSL_CTX_new(TLS_method()) else {
-            throw TLSError(.credentials, "OpenSSL cannot start: \(ErrorQueue.takeText())")
-        }
-        do throws(TLSError) {
-            try restrict(context)
-            try install(credentials, in: context)
-            return context
-        } catch {
-            SSL_CTX_free(context)
-            throw error
+    public init(_ settings: TLSSettings) throws(TLSError) {
+        switch settings.source {
+        case .files(let files):
+            let credentials = try CertificateCredentials(files)
+            warnings = credentials.warnings
+            accepting = try Side(.certificates(credentials), settings.backend)
+            dialling = accepting
+        case .directory(let path):
+            let layout = try CredentialDirectory(path)
+            let (server, client) = (
+                try CertificateCredentials(layout.accepting, as: .server),
+                try CertificateCredentials(layout.dialling, as: .client))
+            warnings = server.warnings + client.warnings.filter { !server.warnings.contains($0) }
+            accepting = try Side(.certificates(server), settings.backend)
+            dialling = try Side(.certificates(client), settings.backend)
+        case .keys(let file, let user):
+            let keys = try PreSharedKeys(file: file, user: user)
+            warnings = keys.warnings
+            accepting = try Side(.keys(keys), settings.backend)
+            dialling = accepting
         }
     }
 
-    /// TLS 1.3 with our ALPN, both sides authenticated, nothing resumed.
-    private static func restrict(_ context: OpaquePointer) throws(TLSError) {
-        let done =
-            COpenSSL_SSL_CTX_set_protocol_versions(context, TLS1_3_VERSION, TLS1_3_VERSION) == 1
-            && SSL_CTX_set_ciphersuites(context, cipherSuites) == 1
-            && COpenSSL_SSL_CTX_set1_groups_list(context, groups) == 1
-            && SSL_CTX_set_num_tickets(context, 0) == 1
-            && ApplicationProtocol.require(in: context)
-        guard done else { throw TLSError(.credentials, "OpenSSL refuses its settings: \(ErrorQueue.takeText())") }
-        SSL_CTX_set_security_level(context, 2)
-        SSL_CTX_set_options(context, COpenSSL_SSL_OP_CIPHER_SERVER_PREFERENCE | COpenSSL_SSL_OP_NO_TICKET)
-        _ = COpenSSL_SSL_CTX_set_session_cache_mode(context, Int(SSL_SESS_CACHE_OFF))
-        // A chain is what the certificate's file holds, never completed from the CA file.
-        _ = COpenSSL_SSL_CTX_set_mode(context, Int(SSL_MODE_NO_AUTO_CHAIN))
-        OpenSSLHandshake.observe(context)
+    /// - Parameter peer: whom a client wants to reach. With pre-shared keys this chooses the key, and so is required;
+    ///   with certificates the caller compares `TLSEngine.peer` with it.
+    public func makeEngine(_ role: TLSRole, with peer: String? = nil) throws(TLSError) -> any TLSEngine {
+        let side = role == .server ? accepting : dialling
+        return Engine(try side.source.makeHandshake(role, with: peer), credentials: side.credentials)
     }
 
-    private static func install(_ credentials: Credentials, in context: OpaquePointer) throws(TLSError) {
-        let store = SSL_CTX_get_cert_store(context)
-        for authority in credentials.authorities where X509_STORE_add_cert(store, authority.x509) != 1 {
-            throw TLSError(
-                .credentials, "CA file \(credentials.files.ca): \(authority.subject): \(ErrorQueue.takeText())")
-        }
-        var done = SSL_CTX_use_certificate(context, credentials.certificate.x509) == 1
-        for intermediate in credentials.chain.dropFirst() where done {
-            done = COpenSSL_SSL_CTX_add1_chain_cert(context, intermediate.x509) == 1
-        }
-        guard done else {
-            throw TLSError(
-                .credentials, "certificate \(credentials.files.certificate): OpenSSL refuses it: \(ErrorQueue.takeText())")
-        }
-        guard SSL_CTX_use_PrivateKey(context, credentials.key.pkey) == 1 else {
-            throw TLSError(.credentials, "key \(credentials.files.key): OpenSSL refuses it: \(ErrorQueue.takeText())")
-        }
+    /// Why no connection with the peer can come about, as far as our credentials go; nil if they do not stand in the way.
+    public func obstacle(to peer: String) -> String? {
+        guard case .keys(let keys) = accepting.credentials, keys.key(of: peer) == nil else { return nil }
+        return keys.missing(peer)
     }
 }

@@ -34,7 +34,7 @@ public protocol TLSEngine: AnyObject {
     func close()
 
     /// Who the peer is. Valid after the handshake.
-    var peer: PeerCertificate { get }
+    var peer: PeerIdentity { get }
 
     /// For people: library, protocol version and cipher suite, as in `OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384`.
     var summary: String { get }
@@ -55,17 +55,18 @@ public struct TLSDecrypted: Equatable, Sendable {
 
 public enum TLSRole: Sendable { case client, server }
 
-/// What a verified certificate says of its holder.
-public struct PeerCertificate: Equatable, Sendable {
+/// Who has proved to be the peer, by a certificate or by knowing a pre-shared key.
+public struct PeerIdentity: Equatable, Sendable {
+    /// The certificate's subject, or what names the key; for people.
     public var subject: String
-    /// DNS subject alternative names, lower case.
-    public var dnsNames: [String]
-    /// Seconds since 1970.
+    /// Names of the peer, lower case: DNS names of its certificate, or the name of its key.
+    public var names: [String]
+    /// When the certificate ends, seconds since 1970; infinity for a key.
     public var notAfter: Double
 
-    public init(subject: String, dnsNames: [String], notAfter: Double) {
+    public init(subject: String, names: [String], notAfter: Double) {
         self.subject = subject
-        self.dnsNames = dnsNames
+        self.names = names
         self.notAfter = notAfter
     }
 }
@@ -75,8 +76,8 @@ public struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
     public enum Code: Sendable, Equatable {
         /// A file of ours is missing, unreadable, malformed, or does not match another.
         case credentials
-        /// The peer's certificate is not acceptable to us.
-        case peerCertificate
+        /// The peer's certificate, or its pre-shared key, is not acceptable to us.
+        case peerIdentity
         /// The peer refused us or broke off with an alert.
         case alert
         /// What arrived is not TLS 1.3, or not our ALPN.

@@ -1,4 +1,18 @@
+import Testing
+
 @testable import CulvertTLS
+
+/// Which library is at which end.
+struct Pairing: CaseIterable, Sendable, Hashable, CustomTestStringConvertible {
+    var client: TLSBackend
+    var server: TLSBackend
+
+    static let allCases = TLSBackend.allCases.flatMap { client in
+        TLSBackend.allCases.map { Pairing(client: client, server: $0) }
+    }
+
+    var testDescription: String { "\(client) dials \(server)" }
+}
 
 /// Two engines with nothing but memory between them.
 final class EnginePair {
@@ -9,19 +23,21 @@ final class EnginePair {
     var toClient: [UInt8] = []
 
     init(client: TLSContext, server: TLSContext) throws {
-        self.client = try client.makeEngine(.client)
+        self.client = try client.makeEngine(.client, with: "hostb")
         self.server = try server.makeEngine(.server)
     }
 
     private static let contexts = Result {
         let pki = try TestPKI()
-        return (client: try pki.context("hosta"), server: try pki.context("hostb"))
+        return Dictionary(uniqueKeysWithValues: try TLSBackend.allCases.map { backend in
+            (backend, (client: try pki.context("hosta", backend), server: try pki.context("hostb", backend)))
+        })
     }
 
     /// A pair that has shaken hands.
-    static func connected() throws -> EnginePair {
+    static func connected(_ pairing: Pairing = Pairing(client: .openssl, server: .openssl)) throws -> EnginePair {
         let contexts = try contexts.get()
-        let pair = try EnginePair(client: contexts.client, server: contexts.server)
+        let pair = try EnginePair(client: contexts[pairing.client]!.client, server: contexts[pairing.server]!.server)
         try pair.handshake()
         return pair
     }

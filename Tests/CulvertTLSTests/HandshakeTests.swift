@@ -4,34 +4,34 @@ import Testing
 @testable import CulvertTLS
 
 @Suite struct HandshakeTests {
-    @Test func bothSidesLearnWhoThePeerIs() throws {
+    @Test(arguments: Pairing.allCases) func bothSidesLearnWhoThePeerIs(pairing: Pairing) throws {
         let pki = try TestPKI()
         let end = now().rounded(.down) + 86_400
         let pair = try EnginePair(
-            client: pki.context("hosta") { $0.dnsNames = ["HostA", "hosta.example.org"] },
-            server: pki.context("hostb") { $0.notAfter = end })
+            client: pki.context("hosta", pairing.client) { $0.dnsNames = ["HostA", "hosta.example.org"] },
+            server: pki.context("hostb", pairing.server) { $0.notAfter = end })
         try pair.handshake()
-        #expect(pair.client.peer == PeerCertificate(subject: "CN=hostb", dnsNames: ["hostb"], notAfter: end))
+        #expect(pair.client.peer == PeerIdentity(subject: "CN=hostb", names: ["hostb"], notAfter: end))
         #expect(pair.server.peer.subject == "CN=hosta")
-        #expect(pair.server.peer.dnsNames == ["hosta", "hosta.example.org"])
-        #expect(pair.client.summary == "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384")
-        #expect(pair.server.summary == "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384")
+        #expect(pair.server.peer.names == ["hosta", "hosta.example.org"])
+        #expect(pair.client.summary == "\(pairing.client.displayName) TLSv1.3 TLS_AES_256_GCM_SHA384")
+        #expect(pair.server.summary == "\(pairing.server.displayName) TLSv1.3 TLS_AES_256_GCM_SHA384")
         #expect(try pair.client.handshake(UnsafeRawBufferPointer(start: nil, count: 0)).done)
         #expect(pair.toClient.isEmpty && pair.toServer.isEmpty, "no session tickets, nothing left over")
     }
 
-    @Test(arguments: [1, 2, 5, 100, 1000])
-    func inputMayComeInPieces(step: Int) throws {
+    @Test(arguments: [1, 2, 5, 100, 1000], Pairing.allCases)
+    func inputMayComeInPieces(step: Int, pairing: Pairing) throws {
         let pki = try TestPKI()
-        let pair = try EnginePair(client: pki.context("hosta"), server: pki.context("hostb"))
+        let pair = try EnginePair(client: pki.context("hosta", pairing.client), server: pki.context("hostb", pairing.server))
         try pair.handshake(step: step)
-        #expect(pair.server.peer.dnsNames == ["hosta"])
+        #expect(pair.server.peer.names == ["hosta"])
     }
 
     /// What follows the handshake in the same range belongs to `decrypt`.
-    @Test func dataRightBehindTheHandshakeIsNotConsumed() throws {
+    @Test(arguments: Pairing.allCases) func dataRightBehindTheHandshakeIsNotConsumed(pairing: Pairing) throws {
         let pki = try TestPKI()
-        let pair = try EnginePair(client: pki.context("hosta"), server: pki.context("hostb"))
+        let pair = try EnginePair(client: pki.context("hosta", pairing.client), server: pki.context("hostb", pairing.server))
         var clientDone = false
         while !clientDone {
             clientDone = try pair.client.handshake(taking: &pair.toClient)
@@ -48,20 +48,20 @@ import Testing
     }
 
     /// As while one CA gives way to another.
-    @Test func aCAFileMayHoldSeveralCAs() throws {
+    @Test(arguments: Pairing.allCases) func aCAFileMayHoldSeveralCAs(pairing: Pairing) throws {
         let old = try TestPKI(), new = try TestPKI(name: "New CA")
         let certificates = try old.authority.certificate.pem() + new.authority.certificate.pem()
         var hosta = try old.issue("hosta"), hostb = try new.issue("hostb")
         // One of them twice does no harm.
         hosta.ca = try old.write(certificates + old.authority.certificate.pem(), "both.pem")
         hostb.ca = hosta.ca
-        let pair = try EnginePair(client: TLSContext(files: hosta), server: TLSContext(files: hostb))
+        let pair = try EnginePair(client: TLSContext(files: hosta, pairing.client), server: TLSContext(files: hostb, pairing.server))
         try pair.handshake()
-        #expect(pair.client.peer.dnsNames == ["hostb"])
-        #expect(pair.server.peer.dnsNames == ["hosta"])
+        #expect(pair.client.peer.names == ["hostb"])
+        #expect(pair.server.peer.names == ["hosta"])
     }
 
-    @Test func intermediatesComeFromTheCertificateFile() throws {
+    @Test(arguments: Pairing.allCases) func intermediatesComeFromTheCertificateFile(pairing: Pairing) throws {
         let pki = try TestPKI()
         let root = try pki.authority("Root")
         let department = try pki.authority("Department", below: root)
@@ -69,11 +69,15 @@ import Testing
         let chain = try certificate.pem() + department.certificate.pem()
         let files = TLSFiles(
             ca: pki.path("Root.pem"), certificate: try pki.write(chain, "chain.pem"), key: try pki.write(key.pem(), "hostb.key"))
-        let context = try TLSContext(files: files)
+        let context = try TLSContext(files: files, pairing.client)
         #expect(context.warnings.count == 1 && context.warnings[0].contains("expires on"))
-        let pair = try EnginePair(client: context, server: context)
+        let pair = try EnginePair(client: context, server: TLSContext(files: files, pairing.server))
         try pair.handshake()
         #expect(pair.client.peer.subject == "CN=hostb")
         #expect(pair.server.peer.subject == "CN=hostb")
     }
+}
+
+extension TLSBackend {
+    var displayName: String { self == .openssl ? "OpenSSL" : "GnuTLS" }
 }

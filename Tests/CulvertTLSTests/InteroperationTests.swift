@@ -7,14 +7,14 @@ import Testing
 @Suite struct InteroperationTests {
     /// A raw peer and an engine that have shaken hands.
     private static func connect(
-        _ role: TLSRole, configure: (OpaquePointer) -> Void = { _ in }
+        _ role: TLSRole, _ backend: TLSBackend, configure: (OpaquePointer) -> Void = { _ in }
     ) throws -> (peer: RawPeer, engine: any TLSEngine) {
         let pki = try TestPKI()
         let peer = try RawPeer(role, files: pki.issue("raw")) {
             role == .client ? RawPeer.offer("culvert/1")($0) : RawPeer.agree($0)
             configure($0)
         }
-        let engine = try pki.context("hosta").makeEngine(role == .client ? .server : .client)
+        let engine = try pki.context("hosta", backend).makeEngine(role == .client ? .server : .client)
         let failure = peer.meet(engine)
         #expect(failure == nil && peer.isConnected)
         return (peer, engine)
@@ -33,37 +33,43 @@ import Testing
         #expect(Array(peer.received[before...]) == down)
     }
 
-    @Test(arguments: [TLSRole.client, .server], [
-        "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256",
-    ])
-    func everyCipherSuiteWorks(role: TLSRole, suite: String) throws {
-        let (peer, engine) = try Self.connect(role) { SSL_CTX_set_ciphersuites($0, suite) }
-        #expect(engine.summary == "OpenSSL TLSv1.3 \(suite)")
+    /// A role of the raw peer, and what the engine is made of.
+    struct Kind: Sendable, CustomTestStringConvertible {
+        var role: TLSRole
+        var backend: TLSBackend
+        var testDescription: String { "raw \(role), \(backend)" }
+    }
+    static let kinds = [TLSRole.client, .server].flatMap { role in TLSBackend.allCases.map { Kind(role: role, backend: $0) } }
+
+    @Test(arguments: kinds, ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"])
+    func everyCipherSuiteWorks(kind: Kind, suite: String) throws {
+        let (peer, engine) = try Self.connect(kind.role, kind.backend) { SSL_CTX_set_ciphersuites($0, suite) }
+        #expect(engine.summary == "\(kind.backend.displayName) TLSv1.3 \(suite)")
         try Self.exchange(peer, engine)
     }
 
-    @Test func otherCipherSuitesAreRefused() throws {
+    @Test(arguments: TLSBackend.allCases) func otherCipherSuitesAreRefused(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = try RawPeer(.client, files: pki.issue("raw")) {
             RawPeer.offer("culvert/1")($0)
             SSL_CTX_set_ciphersuites($0, "TLS_AES_128_CCM_SHA256")
         }
-        let failure = try peer.meet(pki.context("hosta").makeEngine(.server))
+        let failure = try peer.meet(pki.context("hosta", backend).makeEngine(.server))
         expectError(failure, .handshake, ["no shared cipher"])
         #expect(peer.alert == SSL_AD_HANDSHAKE_FAILURE)
     }
 
     /// A peer with `tickets` sends them after the handshake, where the engine reads data.
-    @Test func sessionTicketsAreIgnored() throws {
-        let (peer, engine) = try Self.connect(.server) { SSL_CTX_set_num_tickets($0, 5) }
+    @Test(arguments: TLSBackend.allCases) func sessionTicketsAreIgnored(backend: TLSBackend) throws {
+        let (peer, engine) = try Self.connect(.server, backend) { SSL_CTX_set_num_tickets($0, 5) }
         try Self.exchange(peer, engine)
     }
 
-    @Test(arguments: [TLSRole.client, .server], [SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED])
-    func aKeyUpdateOfThePeerIsFollowed(role: TLSRole, kind: Int32) throws {
-        let (peer, engine) = try Self.connect(role)
+    @Test(arguments: kinds, [SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED])
+    func aKeyUpdateOfThePeerIsFollowed(kind: Kind, request: Int32) throws {
+        let (peer, engine) = try Self.connect(kind.role, kind.backend)
         for _ in 0 ..< 3 {
-            SSL_key_update(peer.ssl, kind)
+            SSL_key_update(peer.ssl, request)
             SSL_do_handshake(peer.ssl)
             var wire = peer.takeOutput()
             #expect(wire.count == 5 + 5 + 1 + 16)
@@ -71,7 +77,7 @@ import Testing
             #expect(wire.isEmpty)
             // The answer, if one was asked for, goes ahead of the next data: a record of 27 bytes.
             let answer = try engine.seal([1])
-            #expect(answer.count == (kind == SSL_KEY_UPDATE_REQUESTED ? 27 + 23 : 23))
+            #expect(answer.count == (request == SSL_KEY_UPDATE_REQUESTED ? 27 + 23 : 23))
             peer.feed(answer)
             peer.advance()
             try Self.exchange(peer, engine, count: 20_000)
@@ -79,8 +85,8 @@ import Testing
     }
 
     /// An answer is due once, however often it was asked for (RFC 8446, 4.6.3).
-    @Test func manyRequestsForAKeyUpdateGetOneAnswer() throws {
-        let (peer, engine) = try Self.connect(.client)
+    @Test(arguments: TLSBackend.allCases) func manyRequestsForAKeyUpdateGetOneAnswer(backend: TLSBackend) throws {
+        let (peer, engine) = try Self.connect(.client, backend)
         for _ in 0 ..< 20 {
             SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED)
             SSL_do_handshake(peer.ssl)
@@ -90,10 +96,10 @@ import Testing
         #expect(try engine.seal([1]).count == 27 + 23)
     }
 
-    @Test(arguments: [TLSRole.client, .server])
-    func theEngineRenewsItsKeyInTime(role: TLSRole) throws {
-        let (peer, engine) = try Self.connect(role)
-        try #require((engine as? OpenSSLEngine)?.records).writer.recordsPerKey = 10
+    @Test(arguments: kinds)
+    func theEngineRenewsItsKeyInTime(kind: Kind) throws {
+        let (peer, engine) = try Self.connect(kind.role, kind.backend)
+        try #require((engine as? Engine)?.records).writer.recordsPerKey = 10
         let counts = try (0 ..< 12).map { _ in
             let wire = try engine.seal([7])
             peer.feed(wire)
@@ -105,17 +111,17 @@ import Testing
         try Self.exchange(peer, engine)
     }
 
-    @Test(arguments: [TLSRole.client, .server])
-    func paddedAndSmallRecordsAreRead(role: TLSRole) throws {
-        let (peer, engine) = try Self.connect(role) {
+    @Test(arguments: kinds)
+    func paddedAndSmallRecordsAreRead(kind: Kind) throws {
+        let (peer, engine) = try Self.connect(kind.role, kind.backend) {
             SSL_CTX_set_block_padding($0, 4096)
             SSL_CTX_ctrl($0, SSL_CTRL_SET_MAX_SEND_FRAGMENT, 600, nil)
         }
         try Self.exchange(peer, engine, count: 10_000)
     }
 
-    @Test func anAlertOfThePeerIsTranslated() throws {
-        let (peer, engine) = try Self.connect(.client)
+    @Test(arguments: TLSBackend.allCases) func anAlertOfThePeerIsTranslated(backend: TLSBackend) throws {
+        let (peer, engine) = try Self.connect(.client, backend)
         var changed = try engine.seal([1, 2, 3])
         changed[10] ^= 4
         peer.feed(changed)
@@ -125,8 +131,8 @@ import Testing
         expectError(error, .alert, ["'bad record mac' (20)"])
     }
 
-    @Test func closeNotifyIsUnderstoodBothWays() throws {
-        let (peer, engine) = try Self.connect(.client)
+    @Test(arguments: TLSBackend.allCases) func closeNotifyIsUnderstoodBothWays(backend: TLSBackend) throws {
+        let (peer, engine) = try Self.connect(.client, backend)
         SSL_shutdown(peer.ssl)
         var wire = peer.takeOutput()
         #expect(try engine.open(&wire) == ([], true))

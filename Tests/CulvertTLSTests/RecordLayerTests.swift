@@ -5,19 +5,19 @@ import Testing
 
 /// Keys and records against the example of RFC 8448, section 3 (TLS_AES_128_GCM_SHA256).
 @Suite struct RecordVectorTests {
-    private let client = secret(
-        "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5")
-    private let server = secret(
-        "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643")
+    private static let clientSecret = "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5"
+    private static let serverSecret = "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643"
 
-    @Test func keysComeFromTrafficSecrets() {
+    @Test(arguments: TLSBackend.allCases) func keysComeFromTrafficSecrets(backend: TLSBackend) {
+        let client = secret(Self.clientSecret, backend), server = secret(Self.serverSecret, backend)
         #expect(client.expanded("key", 16) == bytes("17422dda596ed5d9acd890e3c63f5051"))
         #expect(client.expanded("iv", 12) == bytes("5b78923dee08579033e523d9"))
         #expect(server.expanded("key", 16) == bytes("9f02283b6c9c07efc26bb9f2ac92e356"))
         #expect(server.expanded("iv", 12) == bytes("cf782b88dd83549aadf1e984"))
     }
 
-    @Test func theFirstRecordOfTheClientIsAsPublished() {
+    @Test(arguments: TLSBackend.allCases) func theFirstRecordOfTheClientIsAsPublished(backend: TLSBackend) {
+        let client = secret(Self.clientSecret, backend)
         let published = bytes("""
             1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a62\
             92a2977014bd1e3deae63aeebb21694915e4
@@ -209,18 +209,68 @@ extension TrafficSecret {
     }
 }
 
-private func secret(_ hexadecimal: String) -> TrafficSecret {
-    TrafficSecret(.aes128GCM) { $0.copyBytes(from: bytes(hexadecimal)) }
+extension TLSBackend {
+    fileprivate var cryptography: any Cryptography.Type { self == .openssl ? OpenSSLCryptography.self : GnuTLSCryptography.self }
+}
+
+private func secret(_ hexadecimal: String, _ backend: TLSBackend) -> TrafficSecret {
+    TrafficSecret(.aes128GCM, backend.cryptography) { $0.copyBytes(from: bytes(hexadecimal)) }
 }
 
 private func freshSecret(_ seed: UInt64) -> TrafficSecret {
     var random = SeededGenerator(seed)
-    return TrafficSecret(.aes128GCM) { $0.copyBytes(from: random.bytes(32)) }
+    return TrafficSecret(.aes128GCM, OpenSSLCryptography.self) { $0.copyBytes(from: random.bytes(32)) }
 }
 
 private func bytes(_ hexadecimal: String) -> [UInt8] {
     stride(from: 0, to: hexadecimal.count, by: 2).map { offset in
         let start = hexadecimal.index(hexadecimal.startIndex, offsetBy: offset)
         return UInt8(hexadecimal[start...].prefix(2), radix: 16)!
+    }
+}
+
+/// The two libraries' ciphers against each other.
+@Suite struct CryptographyTests {
+    /// Lengths around the blocks of the ciphers and the largest record.
+    private static let lengths = [1, 15, 16, 17, 63, 64, 65, 255, 1000, 4095, 16_383, 16_384]
+
+    @Test(arguments: [CipherSuite.aes128GCM, .aes256GCM, .chaCha20Poly1305], lengths)
+    func bothSealAlikeAndOpenEachOther(suite: CipherSuite, length: Int) {
+        var random = SeededGenerator(UInt64(length))
+        let bytes = random.bytes(suite.digestLength), data = random.bytes(length)
+        let records = TLSBackend.allCases.map { backend in
+            let secret = TrafficSecret(suite, backend.cryptography) { $0.copyBytes(from: bytes) }
+            let cipher = RecordCipher(.encrypt, secret)
+            return (0 ..< 3).map { _ in
+                var record = [UInt8](repeating: 0, count: length + RecordLimits.overhead)
+                _ = data.withUnsafeBytes { data in
+                    record.withUnsafeMutableBytes { cipher.seal(.applicationData, data, into: $0.baseAddress!) }
+                }
+                return record
+            }
+        }
+        #expect(records[0] == records[1])
+        #expect(Set(records[0]).count == 3)
+        for backend in TLSBackend.allCases {
+            let secret = TrafficSecret(suite, backend.cryptography) { $0.copyBytes(from: bytes) }
+            let cipher = RecordCipher(.decrypt, secret)
+            for var record in records[0] + [records[0][0]] {
+                let isRepeat = cipher.sequence == 3
+                var opened = [UInt8](repeating: 0, count: length + 1)
+                let accepted = record.withUnsafeMutableBytes { record in
+                    opened.withUnsafeMutableBytes { cipher.open(UnsafeRawBufferPointer(record), into: $0.baseAddress!) }
+                }
+                #expect(accepted == !isRepeat)
+                if accepted { #expect(opened == data + [23]) }
+            }
+        }
+    }
+
+    @Test(arguments: [CipherSuite.aes128GCM, .aes256GCM]) func bothRenewAlike(suite: CipherSuite) {
+        let renewed = TLSBackend.allCases.map { backend in
+            TrafficSecret(suite, backend.cryptography) { $0.copyBytes(from: [UInt8](repeating: 9, count: $0.count)) }
+                .next().next().expanded("key", suite.keyLength)
+        }
+        #expect(renewed[0] == renewed[1])
     }
 }

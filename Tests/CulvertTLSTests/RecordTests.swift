@@ -4,10 +4,10 @@ import Testing
 
 @Suite struct RecordTests {
     /// Random pieces, random cuts of the wire, random room, both directions at once.
-    @Test(arguments: 0 ..< 24 as Range<UInt64>)
-    func everyByteArrivesInOrder(seed: UInt64) throws {
+    @Test(arguments: 0 ..< 12 as Range<UInt64>, Pairing.allCases)
+    func everyByteArrivesInOrder(seed: UInt64, pairing: Pairing) throws {
         var random = SeededGenerator(seed)
-        let pair = try EnginePair.connected()
+        let pair = try EnginePair.connected(pairing)
         var up = Direction(random.bytes(Int.random(in: 0 ... 300_000, using: &random)))
         var down = Direction(random.bytes(Int.random(in: 0 ... 300_000, using: &random)))
         while !(up.isDone && down.isDone) {
@@ -46,8 +46,8 @@ import Testing
         }
     }
 
-    @Test func aLargeTransferArrives() throws {
-        let pair = try EnginePair.connected()
+    @Test(arguments: Pairing.allCases) func aLargeTransferArrives(pairing: Pairing) throws {
+        let pair = try EnginePair.connected(pairing)
         var random = SeededGenerator(7)
         let piece = random.bytes(256 << 10)
         for _ in 0 ..< 64 {
@@ -95,8 +95,8 @@ import Testing
         #expect(try pair.server.open(&nothing) == ([], false))
     }
 
-    @Test func closeEndsOneDirectionOnly() throws {
-        let pair = try EnginePair.connected()
+    @Test(arguments: Pairing.allCases) func closeEndsOneDirectionOnly(pairing: Pairing) throws {
+        let pair = try EnginePair.connected(pairing)
         var up = try pair.client.seal([1, 2, 3])
         pair.client.close()
         pair.client.close()
@@ -120,10 +120,10 @@ import Testing
 
 /// Bytes that somebody on the way has changed, dropped, repeated or put in.
 @Suite struct TamperingTests {
-    @Test(arguments: 0 ..< 200 as Range<UInt64>)
-    func aFlippedBitNeverDeliversWrongBytes(seed: UInt64) throws {
+    @Test(arguments: 0 ..< 100 as Range<UInt64>, Pairing.allCases)
+    func aFlippedBitNeverDeliversWrongBytes(seed: UInt64, pairing: Pairing) throws {
         var random = SeededGenerator(seed)
-        let pair = try EnginePair.connected()
+        let pair = try EnginePair.connected(pairing)
         let data = random.bytes(Int.random(in: 1 ... 40_000, using: &random))
         var wire = try pair.client.seal(data)
         pair.client.close()
@@ -190,9 +190,9 @@ import Testing
 
     enum Mischief: CaseIterable { case drop, swap, `repeat`, reflect, alert, changeCipherSpec, oversized, empty, handshake, random }
 
-    @Test(arguments: Mischief.allCases)
-    func theStreamOfRecordsCannotBeEdited(mischief: Mischief) throws {
-        let pair = try EnginePair.connected()
+    @Test(arguments: Mischief.allCases, Pairing.allCases)
+    func theStreamOfRecordsCannotBeEdited(mischief: Mischief, pairing: Pairing) throws {
+        let pair = try EnginePair.connected(pairing)
         let first = try pair.client.seal([1]), second = try pair.client.seal([2])
         var wire: [UInt8] =
             switch mischief {

@@ -27,50 +27,52 @@ import Testing
             refused: ["'bad certificate' (42)", "valid from 20", "check its clock"]),
     ]
 
-    @Test(arguments: flaws, [TLSRole.client, .server])
-    func aBadCertificateIsNamed(flaw: Flaw, holder: TLSRole) throws {
+    @Test(arguments: flaws.flatMap { [($0, TLSRole.client), ($0, .server)] }, Pairing.allCases)
+    func aBadCertificateIsNamed(flawed: (flaw: Flaw, holder: TLSRole), pairing: Pairing) throws {
+        let (flaw, holder) = flawed
         let pki = try TestPKI()
-        let bad = try pki.context("bad", flaw.edit), good = try pki.context("good")
-        let pair = try EnginePair(client: holder == .client ? bad : good, server: holder == .client ? good : bad)
+        let pair = try EnginePair(
+            client: pki.context(holder == .client ? "bad" : "good", pairing.client) { if holder == .client { flaw.edit(&$0) } },
+            server: pki.context(holder == .server ? "bad" : "good", pairing.server) { if holder == .server { flaw.edit(&$0) } })
         let failures = pair.failures()
         let (refusing, refused) = holder == .client ? (failures.server, failures.client) : (failures.client, failures.server)
-        expectError(refusing, .peerCertificate, flaw.refusing + ["CN=bad"])
+        expectError(refusing, .peerIdentity, flaw.refusing + ["CN=bad"])
         expectError(refused, .alert, flaw.refused + ["CN=bad"])
     }
 
-    @Test func aCertificateForTheOtherSideOnlyIsNamed() throws {
+    @Test(arguments: Pairing.allCases) func aCertificateForTheOtherSideOnlyIsNamed(pairing: Pairing) throws {
         let pki = try TestPKI()
-        let server = try pki.context("bad") { $0.usages = [.clientAuth] }
-        let failures = try EnginePair(client: pki.context("good"), server: server).failures()
-        expectError(failures.client, .peerCertificate, ["(CN=bad) is not meant for this side", "serverAuth and clientAuth"])
+        let server = try pki.context("bad", pairing.server) { $0.usages = [.clientAuth] }
+        let failures = try EnginePair(client: pki.context("good", pairing.client), server: server).failures()
+        expectError(failures.client, .peerIdentity, ["(CN=bad) is not meant for this side", "serverAuth and clientAuth"])
         expectError(failures.server, .alert, ["'unsupported certificate' (43)", "(CN=bad) is not meant for this", "extended key usage"])
     }
 
-    @Test(arguments: ["Test CA", "Elsewhere CA"])
-    func anotherCAIsNamed(name: String) throws {
+    @Test(arguments: ["Test CA", "Elsewhere CA"], Pairing.allCases)
+    func anotherCAIsNamed(name: String, pairing: Pairing) throws {
         let ours = try TestPKI(), theirs = try TestPKI(name: name)
-        let pair = try EnginePair(client: ours.context("hosta"), server: theirs.context("hostb"))
+        let pair = try EnginePair(client: ours.context("hosta", pairing.client), server: theirs.context("hostb", pairing.server))
         let failures = pair.failures()
         let cause = name == "Test CA"
             ? "was issued by another CA of the same name (CN=Test CA) than the one in \(ours.path("ca.pem"))"
             : "was not issued by the CA in \(ours.path("ca.pem")) but by CN=Elsewhere CA"
-        expectError(failures.client, .peerCertificate, ["the peer's certificate (CN=hostb)", cause, "certificates of one CA"])
+        expectError(failures.client, .peerIdentity, ["the peer's certificate (CN=hostb)", cause, "certificates of one CA"])
         expectError(failures.server, .alert, ["'unknown CA' (48)", "our certificate (CN=hostb), issued by CN=\(name)"])
     }
 
-    @Test func aServerRefusesAnotherCAToo() throws {
+    @Test(arguments: Pairing.allCases) func aServerRefusesAnotherCAToo(pairing: Pairing) throws {
         let ours = try TestPKI(), theirs = try TestPKI(name: "Elsewhere CA")
         let client = try theirs.issue("hosta")
         let trusting = TLSFiles(ca: ours.path("ca.pem"), certificate: client.certificate, key: client.key)
-        let context = try TLSContext(files: trusting)
+        let context = try TLSContext(files: trusting, pairing.client)
         #expect(context.warnings.count == 1 && context.warnings[0].contains("was not issued by the CA"))
-        let failures = try EnginePair(client: context, server: ours.context("hostb")).failures()
-        expectError(failures.server, .peerCertificate, ["(CN=hosta) was not issued by the CA in", "but by CN=Elsewhere CA"])
+        let failures = try EnginePair(client: context, server: ours.context("hostb", pairing.server)).failures()
+        expectError(failures.server, .peerIdentity, ["(CN=hosta) was not issued by the CA in", "but by CN=Elsewhere CA"])
         // The client believed to be done and hears of it when it reads.
         expectError(failures.client, .alert, ["'unknown CA' (48)", "our certificate (CN=hosta)"])
     }
 
-    @Test func aSelfSignedCertificateIsNamed() throws {
+    @Test(arguments: Pairing.allCases) func aSelfSignedCertificateIsNamed(pairing: Pairing) throws {
         let pki = try TestPKI()
         let key = try PrivateKey.make()
         let builder = try CertificateBuilder(CertificateTerms(name: "lone", days: 9), key: key)
@@ -78,82 +80,82 @@ import Testing
             ca: pki.path("ca.pem"),
             certificate: try pki.write(builder.signed(by: key, issuer: nil).pem(), "lone.pem"),
             key: try pki.write(key.pem(), "lone.key"))
-        let failures = try EnginePair(client: pki.context("hosta"), server: TLSContext(files: files)).failures()
-        expectError(failures.client, .peerCertificate, ["(CN=lone) is self-signed, not issued by the CA in \(pki.path("ca.pem"))"])
+        let failures = try EnginePair(client: pki.context("hosta", pairing.client), server: TLSContext(files: files, pairing.server)).failures()
+        expectError(failures.client, .peerIdentity, ["(CN=lone) is self-signed, not issued by the CA in \(pki.path("ca.pem"))"])
         expectError(failures.server, .alert, ["our certificate (CN=lone)"])
     }
 
-    @Test func aClientWithoutCertificateIsRefused() throws {
+    @Test(arguments: TLSBackend.allCases) func aClientWithoutCertificateIsRefused(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = RawPeer(.client, files: nil, configure: RawPeer.offer("culvert/1"))
-        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
-        expectError(failure, .peerCertificate, ["the peer showed no certificate"])
+        let failure = try peer.meet(pki.context("hostb", backend).makeEngine(.server))
+        expectError(failure, .peerIdentity, ["the peer showed no certificate"])
         #expect(peer.alert == TLS13_AD_CERTIFICATE_REQUIRED)
     }
 
-    @Test func anOldClientIsRefused() throws {
+    @Test(arguments: TLSBackend.allCases) func anOldClientIsRefused(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = RawPeer(.client, files: try pki.issue("hosta")) {
             RawPeer.offer("culvert/1")($0)
             _ = COpenSSL_SSL_CTX_set_protocol_versions($0, TLS1_2_VERSION, TLS1_2_VERSION)
         }
-        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        let failure = try peer.meet(pki.context("hostb", backend).makeEngine(.server))
         expectError(failure, .handshake, ["does not offer TLS 1.3"])
         #expect(peer.alert == SSL_AD_PROTOCOL_VERSION)
     }
 
-    @Test func anOldServerIsRefused() throws {
+    @Test(arguments: TLSBackend.allCases) func anOldServerIsRefused(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = RawPeer(.server, files: try pki.issue("hosta")) {
             _ = COpenSSL_SSL_CTX_set_protocol_versions($0, TLS1_2_VERSION, TLS1_2_VERSION)
         }
-        let failure = try peer.meet(pki.context("hostb").makeEngine(.client))
+        let failure = try peer.meet(pki.context("hostb", backend).makeEngine(.client))
         expectError(failure, .alert, ["'protocol version' (70)", "does not offer TLS 1.3"])
     }
 
-    @Test(arguments: [nil, "h2", "culvert/2", "culvert/"])
-    func aClientOfAnotherProtocolIsRefused(name: String?) throws {
+    @Test(arguments: [nil, "h2", "culvert/2", "culvert/"], TLSBackend.allCases)
+    func aClientOfAnotherProtocolIsRefused(name: String?, backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = RawPeer(.client, files: try pki.issue("hosta"), configure: name.map(RawPeer.offer) ?? { _ in })
-        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        let failure = try peer.meet(pki.context("hostb", backend).makeEngine(.server))
         expectError(failure, .handshake, ["speaks TLS but not culvert/1"])
         #expect(peer.alert == SSL_AD_NO_APPLICATION_PROTOCOL)
     }
 
-    @Test func anOldClientHearsOfItsVersionRatherThanOfALPN() throws {
+    @Test(arguments: TLSBackend.allCases) func anOldClientHearsOfItsVersionRatherThanOfALPN(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = RawPeer(.client, files: try pki.issue("hosta")) {
             _ = COpenSSL_SSL_CTX_set_protocol_versions($0, TLS1_2_VERSION, TLS1_2_VERSION)
         }
-        let failure = try peer.meet(pki.context("hostb").makeEngine(.server))
+        let failure = try peer.meet(pki.context("hostb", backend).makeEngine(.server))
         expectError(failure, .handshake, ["does not offer TLS 1.3"])
     }
 
-    @Test func aServerWithoutOurProtocolIsRefused() throws {
+    @Test(arguments: TLSBackend.allCases) func aServerWithoutOurProtocolIsRefused(backend: TLSBackend) throws {
         let pki = try TestPKI()
-        let engine = try pki.context("hosta").makeEngine(.client)
+        let engine = try pki.context("hosta", backend).makeEngine(.client)
         let peer = RawPeer(.server, files: try pki.issue("hostb"))
         expectError(peer.meet(engine), .handshake, ["speaks TLS but not culvert/1"])
         #expect(peer.alert == SSL_AD_NO_APPLICATION_PROTOCOL)
         #expect(throws: TLSError.self) { try engine.seal([1]) }
     }
 
-    @Test func aServerThatRefusesOurProtocolIsNamed() throws {
+    @Test(arguments: TLSBackend.allCases) func aServerThatRefusesOurProtocolIsNamed(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let peer = RawPeer(.server, files: try pki.issue("hostb")) {
             SSL_CTX_set_alpn_select_cb($0, { _, _, _, _, _, _ in SSL_TLSEXT_ERR_ALERT_FATAL }, nil)
         }
-        let failure = try peer.meet(pki.context("hosta").makeEngine(.client))
+        let failure = try peer.meet(pki.context("hosta", backend).makeEngine(.client))
         expectError(failure, .alert, ["'no application protocol' (120)", "does not speak culvert/1"])
     }
 
-    @Test func rawPeersOfTheRightKindAreWelcome() throws {
+    @Test(arguments: TLSBackend.allCases) func rawPeersOfTheRightKindAreWelcome(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let client = RawPeer(.client, files: try pki.issue("hosta"), configure: RawPeer.offer("culvert/1"))
-        #expect(try client.meet(pki.context("hostb").makeEngine(.server)) == nil)
+        #expect(try client.meet(pki.context("hostb", backend).makeEngine(.server)) == nil)
         #expect(client.isConnected)
         let server = RawPeer(.server, files: try pki.issue("hosta"), configure: RawPeer.agree)
-        #expect(try server.meet(pki.context("hostb").makeEngine(.client)) == nil)
+        #expect(try server.meet(pki.context("hostb", backend).makeEngine(.client)) == nil)
         #expect(server.isConnected)
     }
 
@@ -163,10 +165,10 @@ import Testing
         ("SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "the peer speaks SSH, not TLS"),
         ("QEMU live migration\n", "the peer does not speak TLS (it began with 'QEMU live migrat')"),
         ("\u{0}\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}", "the peer does not speak TLS (it began with bytes 00 01 02 03 04 05 06)"),
-    ], [TLSRole.client, .server])
-    func anotherProtocolIsNamed(opening: (bytes: String, text: String), role: TLSRole) throws {
+    ], InteroperationTests.kinds)
+    func anotherProtocolIsNamed(opening: (bytes: String, text: String), kind: InteroperationTests.Kind) throws {
         let pki = try TestPKI()
-        let engine = try pki.context("hosta").makeEngine(role)
+        let engine = try pki.context("hosta", kind.backend).makeEngine(kind.role)
         var input = Array(opening.bytes.utf8)
         let error = try #require(#expect(throws: TLSError.self) { try engine.handshake(taking: &input) })
         expectError(error, .handshake, [opening.text, "check that address and port"])
@@ -175,20 +177,23 @@ import Testing
         #expect(throws: error) { try engine.open(&input) }
     }
 
-    @Test(arguments: 0 ..< 200 as Range<UInt64>)
-    func randomBytesAreRefused(seed: UInt64) throws {
+    @Test(arguments: 0 ..< 200 as Range<UInt64>, TLSBackend.allCases)
+    func randomBytesAreRefused(seed: UInt64, backend: TLSBackend) throws {
         var random = SeededGenerator(seed)
-        let engine = try Self.shared.get().makeEngine(seed % 2 == 0 ? .client : .server)
+        let engine = try Self.shared.get()[backend]!.makeEngine(seed % 2 == 0 ? .client : .server)
         // Half of them look like the start of a record.
         var input = (seed % 4 < 2 ? [22, 3, 1, 0, 200] : []) + random.bytes(400)
         #expect(throws: TLSError.self) { try engine.handshake(taking: &input, step: Int(random.next() % 100) + 1) }
     }
 
-    private static let shared = Result { try TestPKI().context("hosta") }
-
-    @Test func aPeerThatClosesInTheHandshakeIsNamed() throws {
+    private static let shared = Result {
         let pki = try TestPKI()
-        let engine = try pki.context("hosta").makeEngine(.client)
+        return Dictionary(uniqueKeysWithValues: try TLSBackend.allCases.map { ($0, try pki.context("hosta", $0)) })
+    }
+
+    @Test(arguments: TLSBackend.allCases) func aPeerThatClosesInTheHandshakeIsNamed(backend: TLSBackend) throws {
+        let pki = try TestPKI()
+        let engine = try pki.context("hosta", backend).makeEngine(.client)
         var closeNotify: [UInt8] = [21, 3, 3, 0, 2, 1, 0]
         let error = #expect(throws: TLSError.self) { try engine.handshake(taking: &closeNotify) }
         expectError(error, .alert, ["closed the connection during the handshake"])

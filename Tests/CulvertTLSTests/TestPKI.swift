@@ -38,8 +38,10 @@ final class TestPKI {
             key: try write(key.pem(), name + ".key"))
     }
 
-    func context(_ name: String, _ edit: (inout CertificateTerms) -> Void = { _ in }) throws -> TLSContext {
-        try TLSContext(files: issue(name, edit))
+    func context(
+        _ name: String, _ backend: TLSBackend, _ edit: (inout CertificateTerms) -> Void = { _ in }
+    ) throws -> TLSContext {
+        try TLSContext(files: issue(name, edit), backend)
     }
 
     /// A CA of any make: below `issuer` if there is one, with `constraints` as its basic constraints.
@@ -56,5 +58,11 @@ final class TestPKI {
         let certificate = try builder.signed(by: issuer?.key ?? key, issuer: issuer?.certificate)
         return try CertificateAuthority(
             certificateFile: write(certificate.pem(), name + ".pem"), keyFile: write(key.pem(), name + ".key"))
+    }
+}
+
+extension TLSContext {
+    convenience init(files: TLSFiles, _ backend: TLSBackend = .openssl) throws(TLSError) {
+        try self.init(TLSSettings(.files(files), backend: backend))
     }
 }

@@ -7,7 +7,7 @@ import Logging
 public struct Configuration: Sendable, Equatable {
     public var file: String
     public var relay: RelaySettings
-    public var tls: TLSFiles
+    public var tls: TLSSettings
     /// Path of the admin interface's UNIX socket.
     public var admin: String
     public var log: LogSettings

@@ -6,24 +6,44 @@ import Glibc
 extension Configuration {
     /// Loads the credentials; what is wrong with them is reported where the file names them.
     public func loadCredentials() throws(ConfigurationError) -> TLSContext {
-        let unreadable = [("tls.ca", tls.ca), ("tls.certificate", tls.certificate), ("tls.key", tls.key)]
-            .compactMap { key, path -> ConfigurationProblem? in
-                guard access(path, R_OK) != 0 else { return nil }
-                let error = SystemError("read \(path)")
-                let advice = error.code == EACCES ? "let the relay's user read it" : "make it with `culvert certs`"
-                return places.problem(key, "cannot \(error); \(advice), or correct the path")
-            }
+        let unreadable = credentialFiles.compactMap { key, path -> ConfigurationProblem? in
+            guard access(path, R_OK) != 0 else { return nil }
+            let error = SystemError("read \(path)")
+            let maker = key == "tls.psk" ? "psktool" : "culvert certs"
+            let advice = error.code == EACCES ? "let the relay's user read it" : "make it with `\(maker)`"
+            return places.problem(key, "cannot \(error); \(advice), or correct the path")
+        }
         guard unreadable.isEmpty else { throw ConfigurationError(unreadable) }
         do throws(TLSError) {
-            return try TLSContext(files: tls)
+            return try TLSContext(tls)
         } catch {
-            throw ConfigurationError([places.problem("tls", error.description)])
+            throw ConfigurationError([places.problem(credentialKey, error.description)])
+        }
+    }
+
+    /// Files that the configuration names one by one.
+    private var credentialFiles: [(key: String, path: String)] {
+        switch tls.source {
+        case .files(let files): [("tls.ca", files.ca), ("tls.certificate", files.certificate), ("tls.key", files.key)]
+        case .directory: []
+        case .keys(let file, _): [("tls.psk", file)]
+        }
+    }
+
+    private var credentialKey: String {
+        switch tls.source {
+        case .files: "tls"
+        case .directory: "tls.directory"
+        case .keys: "tls.psk"
         }
     }
 
     /// Everything odd but usable: in the file, about the credentials it names, and on this host.
     public func allWarnings(_ credentials: TLSContext) -> [ConfigurationProblem] {
-        warnings + credentials.warnings.map { places.problem("tls", $0) } + hostWarnings()
+        let strangers = relay.peers.compactMap { peer in
+            credentials.obstacle(to: peer.identity).map { places.problem("peers.\(peer.name)", "cannot be connected: \($0)") }
+        }
+        return warnings + credentials.warnings.map { places.problem(credentialKey, $0) } + strangers + hostWarnings()
     }
 
     /// What the host lacks now, though it may have it by the time it is needed.

@@ -20,6 +20,7 @@ struct ConfigurationReader {
         let peerEntries = top?["peers"]?.entries() ?? []
         relay.peers = peerEntries.compactMap { readPeer($0, relayName: relay.name) }
         checkIdentities(peerEntries, relay.peers)
+        checkOwnName(peerEntries, relay.peers, tls)
         let peerNames = peerEntries.map(\.name)
         relay.services = (top?["services"]?.entries() ?? []).compactMap { readService($0, peers: peerNames) }
         var listeners = ListenerRegister(relay: relay, admin: admin)
@@ -98,31 +99,6 @@ struct ConfigurationReader {
         log.level = section["level"]?.choice() ?? log.level
         log.format = section["format"]?.choice() ?? log.format
         return log
-    }
-
-    // MARK: tls
-
-    private func readTLS(_ value: ConfigurationValue?, relayName: String) -> TLSFiles {
-        let section = value?.section(["backend", "ca", "certificate", "key"])
-        if let backend = section?["backend"], let choice: Backend = backend.choice(), choice != .openssl {
-            backend.error("\(choice.rawValue) is not supported by this version; write openssl, or leave the key out")
-        }
-        let directory = Configuration.pkiDirectory
-        return TLSFiles(
-            ca: readPath(section?["ca"]) ?? "\(directory)/ca.pem",
-            certificate: readPath(section?["certificate"]) ?? "\(directory)/\(relayName).pem",
-            key: readPath(section?["key"]) ?? "\(directory)/\(relayName).key")
-    }
-
-    private enum Backend: String, CaseIterable {
-        case openssl, gnutls
-    }
-
-    /// A relative path starts at the configuration file's directory, so that the process's own does not matter.
-    private func readPath(_ value: ConfigurationValue?) -> String? {
-        guard let path = value?.text() else { return nil }
-        if path.hasPrefix("/") { return path }
-        return ((notes.places.file as NSString).deletingLastPathComponent as NSString).appendingPathComponent(path)
     }
 
     // MARK: peers

@@ -79,12 +79,12 @@ final class Acceptor {
     }
 
     private func admit(_ connection: SecuredConnection) {
-        let names = connection.engine.peer.dnsNames
+        let names = connection.engine.peer.names
         guard !route(names, connection) else { return }
-        refuse("unknown-peer", connection.remote, "no peer of the configuration has an identity of its certificate (\(names.joined(separator: ", ")))")
+        refuse("unknown-peer", connection.remote, "no peer of the configuration has the identity that it proved (\(names.joined(separator: ", ")))")
         sayGoaway(
             to: connection,
-            "none of your certificate's names (\(names.joined(separator: ", "))) is the identity of a peer configured here")
+            "none of the names you proved (\(names.joined(separator: ", "))) is the identity of a peer configured here")
     }
 
     private func refuse(_ reason: String, _ remote: String, _ text: String) {

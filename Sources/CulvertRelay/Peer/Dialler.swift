@@ -82,7 +82,7 @@ final class Dialler {
     private func handshake(_ descriptor: consuming Descriptor, with address: Endpoint) {
         let engine: any TLSEngine
         do {
-            engine = try peer.environment.tls.makeEngine(.client)
+            engine = try peer.environment.tls.makeEngine(.client, with: peer.settings.identity)
         } catch {
             return failed(error.description)
         }
@@ -98,7 +98,7 @@ final class Dialler {
 
     /// The other end has a good certificate; it has to be the one of this peer.
     private func identify(_ connection: SecuredConnection, at address: Endpoint) {
-        let names = connection.engine.peer.dnsNames
+        let names = connection.engine.peer.names
         guard names.contains(peer.settings.identity.lowercased()) else {
             return failed(
                 "\(address.address): its certificate names \(names.isEmpty ? "nobody" : names.joined(separator: ", ")), "

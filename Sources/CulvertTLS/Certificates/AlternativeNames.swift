@@ -31,6 +31,27 @@ extension Certificate {
         return result
     }
 
+    /// The names by which credentials like `files` know the certificate, lower case.
+    func names(in files: TLSFiles) -> [String] {
+        let names = dnsNames
+        guard names.isEmpty, files.allowsCommonNames, X509_get_ext_by_NID(x509, NID_subject_alt_name, -1) < 0 else {
+            return names
+        }
+        return commonName.map { [$0] } ?? []
+    }
+
+    /// Lower case; nil unless there is just one and it could be a host's name.
+    private var commonName: String? {
+        let subject = X509_get_subject_name(x509)
+        let index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1)
+        guard index >= 0, X509_NAME_get_index_by_NID(subject, NID_commonName, index) < 0,
+            let value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index))
+        else { return nil }
+        let bytes = UnsafeBufferPointer(start: ASN1_STRING_get0_data(value), count: Int(ASN1_STRING_length(value)))
+        let text = String(decoding: bytes, as: UTF8.self)
+        return CertificateTerms.isHostName(text) ? text.lowercased() : nil
+    }
+
     private static func bytes(_ value: UnsafeMutableRawPointer) -> UnsafeRawBufferPointer {
         let string = value.assumingMemoryBound(to: ASN1_STRING.self)
         return UnsafeRawBufferPointer(start: ASN1_STRING_get0_data(string), count: Int(ASN1_STRING_length(string)))

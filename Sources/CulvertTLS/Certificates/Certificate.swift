@@ -49,8 +49,9 @@ func contents(of bio: OpaquePointer) -> [UInt8] {
     return [UInt8](UnsafeRawBufferPointer(start: start, count: max(0, count)))
 }
 
-extension PeerCertificate {
-    init(_ certificate: Certificate) {
-        self.init(subject: certificate.subject, dnsNames: certificate.dnsNames, notAfter: certificate.notAfter)
+extension PeerIdentity {
+    /// `files`: ours, which say what counts as a name.
+    init(_ certificate: Certificate, judgedBy files: TLSFiles) {
+        self.init(subject: certificate.subject, names: certificate.names(in: files), notAfter: certificate.notAfter)
     }
 }

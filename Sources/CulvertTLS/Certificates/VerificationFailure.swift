@@ -25,7 +25,19 @@ struct VerificationFailure {
         case X509_V_ERR_CERT_HAS_EXPIRED: .expired
         case X509_V_ERR_CERT_NOT_YET_VALID: .notYetValid
         case X509_V_ERR_INVALID_PURPOSE: .wrongUsage
+        case X509_V_ERR_CERT_REVOKED: .revoked
         default: .unacceptable
+        }
+    }
+
+    /// What tells the peer of it, as OpenSSL chooses it.
+    var alert: Alert {
+        switch kind {
+        case .wrongCA: .unknownCA
+        case .expired: .certificateExpired
+        case .wrongUsage: .unsupportedCertificate
+        case .revoked: .certificateRevoked
+        default: .badCertificate
         }
     }
 
@@ -45,6 +57,8 @@ struct VerificationFailure {
         case .wrongUsage:
             return "\(what) is not meant for this side of TLS; its extended key usage must hold serverAuth and clientAuth, "
                 + "as 'culvert certs issue' sets it"
+        case .revoked:
+            return "\(what) was revoked by its CA; issue a new one"
         default:
             return "\(what) is not acceptable: \(String(cString: X509_verify_cert_error_string(Int(code))))"
         }

@@ -3,7 +3,10 @@ import Glibc
 
 /// One of the files that credentials come from. Every error names the file, the cause and the next step.
 struct CredentialFile {
-    enum Kind: String { case ca = "CA file", certificate = "certificate", key = "key" }
+    enum Kind: String {
+        case ca = "CA file", certificate = "certificate", key = "key", revoked = "revocation list"
+        case preSharedKeys = "key file"
+    }
 
     let kind: Kind
     let path: String
@@ -23,10 +26,10 @@ struct CredentialFile {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Self.failure(kind, path, errno) }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw TLSError(.credentials, "\(kind.rawValue) \(path): not a regular file; give the path of a PEM file")
+            throw TLSError(.credentials, "\(kind.rawValue) \(path): not a regular file; give the path of a file")
         }
         guard status.st_size <= Self.largest else {
-            throw TLSError(.credentials, "\(kind.rawValue) \(path): \(status.st_size) bytes are too many for a PEM file")
+            throw TLSError(.credentials, "\(kind.rawValue) \(path): \(status.st_size) bytes are too many for \(kind.rawValue)s")
         }
         mode = status.st_mode
         bytes = try Self.contents(descriptor, kind, path)
@@ -52,9 +55,12 @@ struct CredentialFile {
         let advice =
             switch code {
             case ENOENT, ENOTDIR:
-                kind == .ca
-                    ? "correct the path or make a CA with 'culvert certs init'"
-                    : "correct the path or issue one with 'culvert certs issue'"
+                switch kind {
+                case .ca: "correct the path or make a CA with 'culvert certs init'"
+                case .certificate, .key: "correct the path or issue one with 'culvert certs issue'"
+                case .revoked: "correct the path"
+                case .preSharedKeys: "correct the path or make one with 'psktool -u PEER -p \(path)'"
+                }
             case EACCES, EPERM: "let uid \(geteuid()), under which this runs, read it"
             default: "check the file"
             }
@@ -106,6 +112,17 @@ extension CredentialFile {
             throw error("holds no PEM private key; it needs a block that starts -----BEGIN PRIVATE KEY-----")
         }
         throw error("malformed PEM: the private key in it cannot be decoded; restore the file or issue it anew")
+    }
+
+    func revocationList() throws(TLSError) -> RevocationList {
+        let bio = try reader()
+        defer { BIO_free(bio) }
+        ErrorQueue.clear()
+        guard let list = PEM_read_bio_X509_CRL(bio, nil, nil, nil) else {
+            ErrorQueue.clear()
+            throw error("holds no list of revoked certificates; it needs a block that starts -----BEGIN X509 CRL-----")
+        }
+        return RevocationList(owning: list)
     }
 
     private func reader() throws(TLSError) -> OpaquePointer {

@@ -10,6 +10,7 @@ public struct CredentialProblem: Sendable, Equatable {
         /// The extended key usage lacks serverAuth or clientAuth.
         case wrongUsage = "wrong-usage"
         case missingName = "missing-name"
+        case revoked
         /// Anything else that a peer would refuse.
         case unacceptable
     }
@@ -26,24 +27,31 @@ public struct CredentialReport: Sendable {
     /// The certificate, if its file could be read.
     public private(set) var certificate: Certificate?
 
-    /// Looks at the files as a peer would. `identity`: the DNS name that the certificate must carry; nil: any.
-    public init(files: TLSFiles, identity: String? = nil) {
+    /// Looks at the files as a peer would.
+    /// - Parameters:
+    ///   - identity: the DNS name that the certificate must carry; nil: any.
+    ///   - role: what it is for; nil: both.
+    public init(files: TLSFiles, identity: String? = nil, as role: TLSRole? = nil) {
         let authorities = attempt { () throws(TLSError) in try CredentialFile(.ca, files.ca).certificates() }
         let chain = attempt { () throws(TLSError) in try CredentialFile(.certificate, files.certificate).certificates() }
         let keyFile = attempt { () throws(TLSError) in try CredentialFile(.key, files.key) }
         let key = keyFile.flatMap { file in attempt { () throws(TLSError) in try file.privateKey() } }
+        let revoked = files.revoked.flatMap { path in
+            attempt { () throws(TLSError) in try CredentialFile(.revoked, path).revocationList() }
+        }
         warnings += keyFile?.permissionWarning.map { [$0] } ?? []
 
         guard let chain else { return }
         certificate = chain[0]
         if let key, !key.belongs(to: chain[0]) {
-            problems.append(CredentialProblem(kind: .keyMismatch, text: Credentials.mismatch(files, chain[0])))
+            problems.append(CredentialProblem(kind: .keyMismatch, text: CertificateCredentials.mismatch(files, chain[0])))
         }
         if let authorities {
-            problems += Self.chainProblems(chain, authorities, files)
+            let trial = ChainTrial(authorities: authorities, revoked: revoked, roles: role.map { [$0] } ?? [.server, .client])
+            problems += Self.chainProblems(chain, trial, files)
         }
         problems += Self.nameProblems(chain[0], identity, files)
-        if problems.isEmpty, let warning = Credentials.expiryWarning(chain[0], files) { warnings.append(warning) }
+        if problems.isEmpty, let warning = CertificateCredentials.expiryWarning(chain[0], files) { warnings.append(warning) }
     }
 
     private mutating func attempt<Value>(_ read: () throws(TLSError) -> Value) -> Value? {
@@ -55,12 +63,10 @@ public struct CredentialReport: Sendable {
         }
     }
 
-    static func chainProblems(
-        _ chain: [Certificate], _ authorities: [Certificate], _ files: TLSFiles
-    ) -> [CredentialProblem] {
-        VerificationFailure.all(in: chain, authorities: authorities).map { failure in
+    static func chainProblems(_ chain: [Certificate], _ trial: ChainTrial, _ files: TLSFiles) -> [CredentialProblem] {
+        trial.failures(of: chain).map { failure in
             let text = failure.description(
-                holder: "certificate \(files.certificate)", caFile: files.ca, authorities: authorities)
+                holder: "certificate \(files.certificate)", caFile: files.ca, authorities: trial.authorities)
             return CredentialProblem(kind: failure.kind, text: text)
         }
     }
@@ -68,7 +74,7 @@ public struct CredentialReport: Sendable {
     private static func nameProblems(
         _ certificate: Certificate, _ identity: String?, _ files: TLSFiles
     ) -> [CredentialProblem] {
-        let names = certificate.dnsNames
+        let names = certificate.names(in: files)
         let remedy = "issue one with 'culvert certs issue \(identity ?? "NAME")'"
         if names.isEmpty {
             let text = "certificate \(files.certificate) carries no DNS name, by which peers know a relay; \(remedy)"

@@ -18,8 +18,8 @@ struct KeyLog {
     private static func secret(_ line: UnsafeBufferPointer<UInt8>, _ suite: CipherSuite) -> TrafficSecret? {
         guard let space = line.lastIndex(of: UInt8(ascii: " ")) else { return nil }
         let digits = line[(space + 1)...]
-        guard digits.count == 2 * suite.secretLength, digits.allSatisfy({ digit($0) != nil }) else { return nil }
-        return TrafficSecret(suite) { bytes in
+        guard digits.count == 2 * suite.digestLength, digits.allSatisfy({ digit($0) != nil }) else { return nil }
+        return TrafficSecret(suite, OpenSSLCryptography.self) { bytes in
             for index in 0 ..< bytes.count {
                 let place = digits.startIndex + 2 * index
                 bytes[index] = digit(digits[place])! << 4 | digit(digits[place + 1])!

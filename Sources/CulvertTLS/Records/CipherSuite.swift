@@ -1,5 +1,3 @@
-import COpenSSL
-
 /// The cipher suites of TLS 1.3 that we offer, by their number on the wire (RFC 8446, B.4).
 enum CipherSuite: UInt16 {
     case aes128GCM = 0x1301
@@ -12,16 +10,15 @@ enum CipherSuite: UInt16 {
 
     var keyLength: Int { self == .aes128GCM ? 16 : 32 }
 
-    /// Of a traffic secret, which is a digest.
-    var secretLength: Int { self == .aes256GCM ? 48 : 32 }
+    /// Of the digest that goes with the suite, and so of a traffic secret.
+    var digestLength: Int { self == .aes256GCM ? 48 : 32 }
 
-    var cipher: OpaquePointer {
+    /// As IANA lists it.
+    var name: String {
         switch self {
-        case .aes128GCM: EVP_aes_128_gcm()
-        case .aes256GCM: EVP_aes_256_gcm()
-        case .chaCha20Poly1305: EVP_chacha20_poly1305()
+        case .aes128GCM: "TLS_AES_128_GCM_SHA256"
+        case .aes256GCM: "TLS_AES_256_GCM_SHA384"
+        case .chaCha20Poly1305: "TLS_CHACHA20_POLY1305_SHA256"
         }
     }
-
-    var digest: OpaquePointer { self == .aes256GCM ? EVP_sha384() : EVP_sha256() }
 }

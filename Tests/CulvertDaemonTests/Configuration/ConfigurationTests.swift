@@ -63,9 +63,11 @@ import Testing
         #expect((1...64).contains(configuration.relay.loops))
         #expect(
             configuration.tls
-                == TLSFiles(
-                    ca: "/etc/culvert/pki/ca.pem", certificate: "/etc/culvert/pki/hosta.pem",
-                    key: "/etc/culvert/pki/hosta.key"))
+                == TLSSettings(
+                    .files(
+                        TLSFiles(
+                            ca: "/etc/culvert/pki/ca.pem", certificate: "/etc/culvert/pki/hosta.pem",
+                            key: "/etc/culvert/pki/hosta.key"))))
         #expect(configuration.admin == "/run/culvert/admin.sock")
         #expect(configuration.drain == .seconds(30))
         #expect(configuration.log == LogSettings(level: .info, format: .text))
@@ -82,9 +84,11 @@ import Testing
         #expect(configuration.relay.peers.isEmpty && configuration.relay.services.isEmpty)
         #expect(
             configuration.tls
-                == TLSFiles(
-                    ca: "/etc/culvert/pki/ca.pem", certificate: "/etc/culvert/pki/hosta.example.pem",
-                    key: "/etc/culvert/pki/hosta.example.key"))
+                == TLSSettings(
+                    .files(
+                        TLSFiles(
+                            ca: "/etc/culvert/pki/ca.pem", certificate: "/etc/culvert/pki/hosta.example.pem",
+                            key: "/etc/culvert/pki/hosta.example.key"))))
     }
 
     @Test func everySettingIsTaken() throws {
@@ -125,7 +129,8 @@ import Testing
         // Relative paths start at the file's directory.
         #expect(
             configuration.tls
-                == TLSFiles(ca: "/etc/x/pki/ca.pem", certificate: "/etc/x/pki/a.pem", key: "/elsewhere/a.key"))
+                == TLSSettings(
+                    .files(TLSFiles(ca: "/etc/x/pki/ca.pem", certificate: "/etc/x/pki/a.pem", key: "/elsewhere/a.key"))))
         #expect(
             relay.peers == [
                 PeerSettings(name: "hostb", addresses: [], identity: "b.example.org"),
@@ -197,5 +202,15 @@ import Testing
         #expect(shown.admin == defaults.admin && shown.drain == defaults.drain && shown.log == defaults.log)
         #expect(shown.relay.services.count == 3 && shown.relay.forwards.count == 2)
         #expect(shown.warnings.isEmpty)
+    }
+
+    @Test func otherKindsOfCredentialsAreTaken() throws {
+        func tls(_ text: String) throws -> TLSSettings {
+            try Configuration.parse("tls: { \(text) }\n", file: "/etc/x/c.yaml", hostName: "hosta").tls
+        }
+        #expect(try tls("backend: gnutls, directory: /etc/pki/qemu") == TLSSettings(.directory("/etc/pki/qemu"), backend: .gnutls))
+        #expect(try tls("directory: pki") == TLSSettings(.directory("/etc/x/pki")))
+        #expect(try tls("psk: keys.psk") == TLSSettings(.keys(file: "/etc/x/keys.psk", user: "hosta")))
+        #expect(try tls("psk: /k, psk-user: a1, backend: openssl") == TLSSettings(.keys(file: "/k", user: "a1")))
     }
 }

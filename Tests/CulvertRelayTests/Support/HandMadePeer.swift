@@ -30,7 +30,7 @@ final class HandMadePeer {
     }
 
     /// The relay's.
-    var certificate: PeerCertificate { engine.peer }
+    var certificate: PeerIdentity { engine.peer }
 
     // MARK: Saying
 

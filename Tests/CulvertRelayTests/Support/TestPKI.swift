@@ -27,7 +27,7 @@ struct TestPKI {
         let file = directory["host-\(UInt32.random(in: .min ... .max))"]
         try Data(issued.certificate.pem()).write(to: URL(filePath: file + ".pem"))
         try Data(issued.key.pem()).write(to: URL(filePath: file + ".key"))
-        return try TLSContext(
-            files: TLSFiles(ca: (other ?? self).caFile, certificate: file + ".pem", key: file + ".key"))
+        let files = TLSFiles(ca: (other ?? self).caFile, certificate: file + ".pem", key: file + ".key")
+        return try TLSContext(TLSSettings(.files(files)))
     }
 }

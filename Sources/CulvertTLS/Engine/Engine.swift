@@ -1,27 +1,26 @@
-import COpenSSL
-
-/// A TLS engine whose handshake is OpenSSL's and whose records are our own, with OpenSSL's ciphers.
-final class OpenSSLEngine: TLSEngine {
+/// A TLS engine whose handshake is a library's and whose records are our own, with the library's ciphers.
+final class Engine: TLSEngine {
     private enum State {
-        case handshaking(OpenSSLHandshake)
+        case handshaking(any Handshake)
         case established(RecordLayer)
         case closed(RecordLayer)
         case failed(TLSError)
     }
 
     private var state: State
-    private let credentials: Credentials
+    private let credentials: TLSCredentials
+    private var opening = StrangeOpening()
     /// Waits to be sent; while the handshake lasts, this is in its own keeping.
     private var output = ByteQueue()
-    private var identity: PeerCertificate?
-    private(set) var summary = "OpenSSL"
+    private var identity: PeerIdentity?
+    private(set) var summary = "TLSv1.3"
 
-    init(_ handshake: OpenSSLHandshake, credentials: Credentials) {
+    init(_ handshake: any Handshake, credentials: TLSCredentials) {
         state = .handshaking(handshake)
         self.credentials = credentials
     }
 
-    var peer: PeerCertificate {
+    var peer: PeerIdentity {
         guard let identity else { preconditionFailure("peer asked for before the handshake was done") }
         return identity
     }
@@ -41,6 +40,8 @@ final class OpenSSLEngine: TLSEngine {
         case .handshaking(let handshake):
             defer { output.append(handshake.takeOutput()) }
             do throws(TLSError) {
+                // What is no TLS is not for the library.
+                guard try !opening.isStrange(input) else { return (input.count, false) }
                 let (consumed, outcome) = try handshake.step(input)
                 guard let outcome else { return (consumed, false) }
                 state = .established(outcome.records)
@@ -104,8 +105,7 @@ final class OpenSSLEngine: TLSEngine {
         let error: TLSError
         switch failure {
         case .alert(let number):
-            let alert = PeerAlert(number: Int32(number))
-            error = TLSError(.alert, alert.description(own: credentials.certificate))
+            error = TLSError(.alert, Alert(rawValue: number).description(own: credentials))
         case .fault(let fault):
             // After close_notify nothing may be said.
             if case .established = state { output.append(records.writer.alert(fault.rawValue)) }

@@ -1,27 +1,5 @@
 import COpenSSL
 
-/// What an `SSL` takes for its network: it reads from the range fed to it and writes to `output`.
-final class Transport {
-    private var input = UnsafeRawBufferPointer(start: nil, count: 0)
-    var output: [UInt8] = []
-
-    /// Runs `body` with `range` as input; returns how much of it was left.
-    func feeding<Result>(_ range: UnsafeRawBufferPointer, _ body: () -> Result) -> (Result, left: Int) {
-        input = range
-        defer { input = UnsafeRawBufferPointer(start: nil, count: 0) }
-        let result = body()
-        return (result, input.count)
-    }
-
-    private func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        let count = min(input.count, buffer.count)
-        guard count > 0 else { return 0 }
-        buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: input[..<count]))
-        input = UnsafeRawBufferPointer(rebasing: input[count...])
-        return count
-    }
-}
-
 extension Transport {
     /// A new BIO that refers to this transport without keeping it alive; nil if memory is exhausted.
     func makeBIO() -> OpaquePointer? {
@@ -51,7 +29,7 @@ extension Transport {
         }
         BIO_meth_set_write_ex(method) { bio, bytes, size, count in
             COpenSSL_BIO_clear_retry_flags(bio)
-            Transport.of(bio).output += UnsafeRawBufferPointer(start: bytes, count: size)
+            Transport.of(bio).write(UnsafeRawBufferPointer(start: bytes, count: size))
             count?.pointee = size
             return 1
         }
