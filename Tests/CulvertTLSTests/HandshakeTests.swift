@@ -18,6 +18,7 @@ import Testing
         #expect(pair.server.summary == "\(pairing.server.displayName) TLSv1.3 TLS_AES_256_GCM_SHA384")
         #expect(try pair.client.handshake(UnsafeRawBufferPointer(start: nil, count: 0)).done)
         #expect(pair.toClient.isEmpty && pair.toServer.isEmpty, "no session tickets, nothing left over")
+        try pair.expectService()
     }
 
     @Test(arguments: [1, 2, 5, 100, 1000], Pairing.allCases)

@@ -22,7 +22,10 @@ protocol HandshakeSource: Sendable {
 /// What a library takes for its network: it reads from the range fed to it and writes to `output`.
 final class Transport {
     private var input = UnsafeRawBufferPointer(start: nil, count: 0)
-    private(set) var output: [UInt8] = []
+    private var output: [UInt8] = []
+    /// The end of what was read.
+    private(set) var recent: [UInt8] = []
+    private static let recentCount = 7
 
     /// Runs `body` with `range` as input; returns how much of it was left.
     func feeding<Result>(_ range: UnsafeRawBufferPointer, _ body: () -> Result) -> (Result, left: Int) {
@@ -38,6 +41,7 @@ final class Transport {
         let count = min(input.count, buffer.count)
         guard count > 0 else { return 0 }
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: input[..<count]))
+        recent = (recent + input[..<count].suffix(Self.recentCount)).suffix(Self.recentCount)
         input = UnsafeRawBufferPointer(rebasing: input[count...])
         return count
     }

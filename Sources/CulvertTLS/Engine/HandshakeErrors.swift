@@ -3,6 +3,7 @@ extension TLSError {
     static let closedInHandshake = TLSError(
         .alert, "the peer closed the connection during the handshake; its log may say why")
     static let noTLS13 = TLSError(.handshake, "the peer does not offer TLS 1.3; culvert speaks nothing older")
+    static let noCommonCipher = TLSError(.handshake, "the peer offers no cipher suite that this relay takes")
     static let noCertificate = TLSError(
         .peerIdentity, "the peer showed no certificate; a relay must have one of the same CA")
     static let certificateForKey = TLSError(

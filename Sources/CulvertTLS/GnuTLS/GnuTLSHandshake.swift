@@ -16,6 +16,8 @@ final class GnuTLSHandshake: Handshake {
     private var secrets: (client: TrafficSecret?, server: TrafficSecret?)
     private var objection: Objection?
     private var identity: PeerIdentity?
+    /// The last name that a client presented and that has a key.
+    private var presentedName: String?
 
     private var credentials: TLSCredentials { context.credentials }
 
@@ -233,6 +235,7 @@ extension GnuTLSHandshake {
     /// As server; the result is the callback's.
     func findKey(_ user: UnsafeBufferPointer<UInt8>, _ datum: UnsafeMutablePointer<gnutls_datum_t>) -> Int32 {
         guard case .keys(let keys) = credentials, let key = keys.key(of: user) else { return -1 }
+        presentedName = String(decoding: user, as: UTF8.self)
         return CGnuTLS_datum_copy(datum, key, UInt32(key.count)) == 0 ? 0 : -1
     }
 }
@@ -269,10 +272,7 @@ extension ClientOffer {
 
 extension GnuTLSHandshake {
     private func failure(_ result: Int32) -> TLSError {
-        if result == GNUTLS_E_FATAL_ALERT_RECEIVED {
-            let alert = Alert(rawValue: UInt8(truncatingIfNeeded: gnutls_alert_get(session).rawValue))
-            return TLSError(.alert, alert.description(own: credentials))
-        }
+        if let alert = receivedAlert(result) { return TLSError(.alert, alert.description(own: credentials)) }
         if hasPeerClosed, result == GNUTLS_E_WARNING_ALERT_RECEIVED || result == GNUTLS_E_PREMATURE_TERMINATION
             || result == GNUTLS_E_SESSION_EOF { return .closedInHandshake }
         let objection = objection ?? self.objection(result)
@@ -284,11 +284,22 @@ extension GnuTLSHandshake {
         return TLSError(.handshake, "the handshake failed: \(gnutlsText(result))")
     }
 
+    private func receivedAlert(_ result: Int32) -> Alert? {
+        if result == GNUTLS_E_FATAL_ALERT_RECEIVED {
+            return Alert(rawValue: UInt8(truncatingIfNeeded: gnutls_alert_get(session).rawValue))
+        }
+        // A client on OpenSSL does not encrypt its objection to our certificate, which GnuTLS then cannot decrypt. The
+        // record of an alert is a header and two bytes.
+        guard result == GNUTLS_E_DECRYPTION_FAILED, transport.recent.starts(with: [21, 3, 3, 0, 2]) else { return nil }
+        return transport.recent.last.map { Alert(rawValue: $0) }
+    }
+
     /// What one of GnuTLS's results means here.
     private func objection(_ result: Int32) -> Objection? {
         switch (result, credentials) {
         case (GNUTLS_E_NO_CERTIFICATE_FOUND, _), (GNUTLS_E_CERTIFICATE_REQUIRED, _):
             Objection(alert: .certificateRequired, error: .noCertificate)
+        case (GNUTLS_E_NO_CIPHER_SUITES, _): Objection(alert: .handshakeFailure, error: .noCommonCipher)
         case (GNUTLS_E_UNSUPPORTED_VERSION_PACKET, _): Objection(alert: .protocolVersion, error: .noTLS13)
         case (GNUTLS_E_INSUFFICIENT_CREDENTIALS, .keys) where role == .client:
             Objection(alert: .handshakeFailure, error: .certificateForKey)
@@ -296,11 +307,5 @@ extension GnuTLSHandshake {
             Objection(alert: .illegalParameter, error: keys.mismatch(presentedName))
         default: nil
         }
-    }
-
-    private var presentedName: String? {
-        var name = gnutls_datum_t()
-        guard gnutls_psk_server_get_username2(session, &name) == 0 else { return nil }
-        return String(decoding: UnsafeBufferPointer(start: name.data, count: Int(name.size)), as: UTF8.self)
     }
 }

@@ -9,6 +9,8 @@ final class OpenSSLContext: HandshakeSource {
     /// A pre-shared key goes with one digest (RFC 8446, 4.2.11). It is SHA-256 unless agreed otherwise, which is all that
     /// GnuTLS 3.7 knows.
     static let cipherSuitesForKeys: [CipherSuite] = [.aes128GCM, .chaCha20Poly1305]
+    /// To OpenSSL a pre-shared key is a session, which it wants to belong to something of a name.
+    static let sessions = Array("culvert".utf8)
     private static let groups = "X25519:P-256:P-384"
 
     private let credentials: TLSCredentials
@@ -49,6 +51,7 @@ final class OpenSSLContext: HandshakeSource {
             && SSL_CTX_set_ciphersuites(context, suites.map(\.name).joined(separator: ":")) == 1
             && COpenSSL_SSL_CTX_set1_groups_list(context, Self.groups) == 1
             && SSL_CTX_set_num_tickets(context, 0) == 1
+            && SSL_CTX_set_session_id_context(context, Self.sessions, UInt32(Self.sessions.count)) == 1
         guard done else { throw TLSError(.credentials, "OpenSSL refuses its settings: \(ErrorQueue.takeText())") }
         SSL_CTX_set_security_level(context, Self.securityLevel)
         SSL_CTX_set_options(context, COpenSSL_SSL_OP_CIPHER_SERVER_PREFERENCE | COpenSSL_SSL_OP_NO_TICKET)

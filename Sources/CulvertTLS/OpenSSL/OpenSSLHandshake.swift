@@ -199,6 +199,7 @@ extension OpenSSLHandshake {
         guard let cipher = SSL_CIPHER_find(ssl, [UInt8(number >> 8), UInt8(number & 255)]),
             SSL_SESSION_set1_master_key(session, key, key.count) == 1,
             SSL_SESSION_set_cipher(session, cipher) == 1,
+            SSL_SESSION_set1_id_context(session, OpenSSLContext.sessions, UInt32(OpenSSLContext.sessions.count)) == 1,
             SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1
         else {
             SSL_SESSION_free(session)
@@ -240,6 +241,7 @@ extension OpenSSLHandshake {
         switch entry.reason {
         case SSL_R_CERTIFICATE_VERIFY_FAILED: return rejectedCertificate()
         case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return .noCertificate
+        case SSL_R_NO_SHARED_CIPHER: return .noCommonCipher
         case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_WRONG_SSL_VERSION, SSL_R_WRONG_VERSION_NUMBER: return .noTLS13
         case SSL_R_BINDER_DOES_NOT_VERIFY:
             guard case .keys(let keys) = credentials else { break }

@@ -103,8 +103,22 @@ import Testing
 
     static let credentials = [
         BadFile(
-            "backend to come", "tls: { backend: gnutls }\n",
-            "c.yaml:1:17: tls.backend: gnutls is not supported by this version; write openssl, or leave the key out"),
+            "two kinds", "tls:\n  directory: /etc/pki/qemu\n  psk: k\n  key: x\n",
+            "c.yaml:3:8: tls.psk: goes not together with tls.directory; a relay has one kind of credentials, so remove one of them",
+            "c.yaml:4:8: tls.key: goes not together with tls.directory; a relay has one kind of credentials, so remove one of them"
+        ),
+        BadFile(
+            "keys and certificates", "tls: { psk: k, ca: x }\n",
+            "c.yaml:1:20: tls.ca: goes not together with tls.psk; a relay has one kind of credentials, so remove one of them"),
+        BadFile(
+            "user alone", "tls: { psk-user: a b }\n",
+            "c.yaml:1:18: tls.psk-user: names this relay where pre-shared keys are used; set tls.psk too, or remove it"),
+        BadFile(
+            "bad user", "tls: { psk: k, psk-user: a b }\n",
+            "c.yaml:1:26: tls.psk-user: 'a b' has characters other than letters, digits, '.', '_' and '-'"),
+        BadFile(
+            "a peer of our name", "tls: { psk: k, psk-user: x }\npeers:\n  b: { identity: X }\n",
+            "c.yaml:3:3: peers.b: its identity 'X' is what this relay presents itself as; give one of them another name"),
         BadFile(
             "no backend", "tls: { backend: nss }\n", "c.yaml:1:17: tls.backend: 'nss' is not one of openssl, gnutls"),
         BadFile(
