@@ -59,6 +59,10 @@ let package = Package(
                 "BenchSockets", "COpenSSL", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench/floor", swiftSettings: settings),
+        .executableTarget(
+            name: "culvert-engines",
+            dependencies: ["CulvertTLS", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            path: "bench/engines", swiftSettings: settings),
 
         // Processes, guests and waits for tests that use real parts.
         .target(name: "CulvertTestSupport", path: "Tests/CulvertTestSupport", swiftSettings: settings),
