@@ -37,7 +37,7 @@ import Testing
         },
         Stranger(
             testDescription: "b does not know a's name",
-            error: "none of your certificate's names (x) is the identity of a peer configured here", refused: "unknown-peer"
+            error: "none of the names you proved (x) is the identity of a peer configured here", refused: "unknown-peer"
         ) { $0.credentialsOfA = try $0.pki.context("x") },
         Stranger(testDescription: "b's certificate has another name", error: "its certificate names x, not 'b'") {
             $0.credentialsOfB = try $0.pki.context("x")

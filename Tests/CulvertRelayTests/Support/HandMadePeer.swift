@@ -12,7 +12,7 @@ final class HandMadePeer {
     /// - Parameter role: client for a connection that was made, server for one that was accepted.
     init(_ socket: PlainSocket, _ role: TLSRole, _ context: TLSContext) throws {
         self.socket = socket
-        engine = try context.makeEngine(role)
+        engine = try context.makeEngine(role, with: "b")
         while true {
             let (consumed, done) = try ciphertext.withUnsafeBytes { try engine.handshake($0) }
             ciphertext.removeFirst(consumed)
