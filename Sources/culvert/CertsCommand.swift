@@ -9,8 +9,10 @@ struct CertsCommand: ParsableCommand {
         subcommands: [Init.self, Issue.self, Show.self, Verify.self])
 
     struct DirectoryOption: ParsableArguments {
+        static let standard = "/etc/culvert/pki"
+
         @Option(help: ArgumentHelp("Where the CA and its certificates lie.", valueName: "directory"))
-        var dir = "/etc/culvert/pki"
+        var dir = standard
 
         var pki: PKIDirectory { PKIDirectory(dir) }
     }
@@ -121,7 +123,10 @@ extension CertsCommand {
     struct Verify: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Check whether a relay can use a certificate, its key and a CA file.",
-            discussion: "Give NAME for a host's files in the directory, or --ca, --certificate and --key.")
+            discussion: """
+                Give NAME for a host's files in the directory; or --ca, --certificate and --key; or --dir alone for a \
+                directory as QEMU or libvirt lay it out, in which each role has its certificate.
+                """)
 
         @Argument(help: "The host's name; its certificate must carry it.")
         var name: String?
@@ -143,32 +148,44 @@ extension CertsCommand {
         @Flag(help: "Print the verdict as JSON on stdout.")
         var json = false
 
-        private var files: TLSFiles? {
-            if let name { return directory.pki.files(of: name) }
-            guard let ca, let certificate, let key else { return nil }
-            return TLSFiles(ca: ca, certificate: certificate, key: key)
-        }
-
         func validate() throws {
             let paths = [ca, certificate, key].compactMap(\.self)
-            guard name == nil ? paths.count == 3 : paths.isEmpty else {
-                throw ValidationError("Give NAME, or else all of --ca, --certificate and --key.")
+            let isLayout = paths.isEmpty && directory.dir != DirectoryOption.standard
+            guard name == nil ? paths.count == 3 || isLayout : paths.isEmpty else {
+                throw ValidationError("Give NAME, or else all of --ca, --certificate and --key, or else --dir alone.")
             }
+        }
+
+        /// What there is to look at, and what for; nil: both roles.
+        private func subjects() throws(TLSError) -> [(files: TLSFiles, role: TLSRole?)] {
+            if let name { return [(directory.pki.files(of: name), nil)] }
+            if let ca, let certificate, let key { return [(TLSFiles(ca: ca, certificate: certificate, key: key), nil)] }
+            let layout = try CredentialDirectory(directory.dir)
+            return [(layout.accepting, .server), (layout.dialling, .client)]
         }
 
         func run() throws {
-            guard let files else { return }
-            let report = CredentialReport(files: files, identity: identity ?? name)
-            for warning in report.warnings { printError("\(warning) (warning)") }
-            if json {
-                try printJSON(Verdict(files, report))
-                if !report.problems.isEmpty { throw ExitCode.failure }
-            } else if report.problems.isEmpty, let certificate = report.certificate {
-                print("\(files.certificate): ok: \(certificate.subject) (\(certificate.names)), "
-                    + "valid until \(describeTime(certificate.notAfter)), \(certificate.timeLeft)")
-            } else {
-                throw CommandFailure(Self.list(report.problems.map(\.text)))
+            let reports = try subjects().map { files, role in
+                (files: files, report: CredentialReport(files: files, identity: identity ?? name, as: role))
             }
+            for warning in reports.flatMap(\.report.warnings) { printError("\(warning) (warning)") }
+            let problems = reports.flatMap(\.report.problems)
+            if json {
+                let verdicts = reports.map { Verdict($0.files, $0.report) }
+                if verdicts.count == 1 { try printJSON(verdicts[0]) } else { try printJSON(verdicts) }
+                if !problems.isEmpty { throw ExitCode.failure }
+            } else if problems.isEmpty {
+                for (files, report) in reports { print(Self.line(files, report)) }
+            } else {
+                throw CommandFailure(Self.list(problems.map(\.text)))
+            }
+        }
+
+        private static func line(_ files: TLSFiles, _ report: CredentialReport) -> String {
+            guard let certificate = report.certificate else { return files.certificate }
+            let names = certificate.names(in: files) + certificate.ipAddresses
+            return "\(files.certificate): ok: \(certificate.subject) (\(names.joined(separator: ", "))), "
+                + "valid until \(describeTime(certificate.notAfter)), \(certificate.timeLeft)"
         }
 
         /// One line, whatever the number of problems.

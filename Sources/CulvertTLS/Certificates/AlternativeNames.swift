@@ -32,7 +32,7 @@ extension Certificate {
     }
 
     /// The names by which credentials like `files` know the certificate, lower case.
-    func names(in files: TLSFiles) -> [String] {
+    public func names(in files: TLSFiles) -> [String] {
         let names = dnsNames
         guard names.isEmpty, files.allowsCommonNames, X509_get_ext_by_NID(x509, NID_subject_alt_name, -1) < 0 else {
             return names

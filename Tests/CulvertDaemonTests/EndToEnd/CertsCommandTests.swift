@@ -114,6 +114,29 @@ import Testing
         #expect((refused["problems"] as? [[String: String]])?.map { $0["kind"] } == ["missing-name"])
     }
 
+    @Test func aDirectoryOfQEMUIsVerified() throws {
+        _ = try certs("init", "--dir", pki)
+        _ = try certs("issue", "hosta", "--dir", pki)
+        let laid = directory("qemu")
+        try FileManager.default.createDirectory(atPath: laid, withIntermediateDirectories: false)
+        for (from, to) in [
+            ("ca.pem", "ca-cert.pem"), ("hosta.pem", "server-cert.pem"), ("hosta.key", "server-key.pem"),
+            ("hosta.pem", "client-cert.pem"),
+        ] { try FileManager.default.copyItem(atPath: "\(pki)/\(from)", toPath: "\(laid)/\(to)") }
+        let absent = try certs("verify", "--dir", laid)
+        #expect(absent.status == 1 && absent.stderr.contains("laid out for QEMU, but without \(laid)/client-key.pem"))
+
+        try FileManager.default.copyItem(atPath: "\(pki)/hosta.key", toPath: "\(laid)/client-key.pem")
+        let good = try certs("verify", "--dir", laid, "--identity", "hosta")
+        #expect(good.status == 0 && good.stderr.isEmpty)
+        #expect(good.text.split(separator: "\n").map { $0.prefix { $0 != "," } } == [
+            "\(laid)/server-cert.pem: ok: CN=hosta (hosta)", "\(laid)/client-cert.pem: ok: CN=hosta (hosta)",
+        ])
+        let other = try certs("verify", "--dir", laid, "--identity", "hostb", "--json")
+        let verdicts = try #require(JSONSerialization.jsonObject(with: other.stdout) as? [[String: Any]])
+        #expect(other.status == 1 && verdicts.map { $0["ok"] as? Bool } == [false, false])
+    }
+
     @Test(arguments: [
         ["issue"], ["issue", "a/b"], ["issue", "hosta", "--days", "0"], ["issue", "hosta", "--dns", "*.example.org"],
         ["issue", "hosta", "--ip", "10.0.0"], ["issue", "hosta", "--from", "soon"], ["init", "--days", "99999"],

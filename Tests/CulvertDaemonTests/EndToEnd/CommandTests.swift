@@ -110,6 +110,36 @@ extension BlockingTests {
                 mismatch.stderr.hasPrefix("\(file):2:1: tls: key \(directory("hostb.key")) does not match certificate"))
         }
 
+        @Test(arguments: ["openssl", "gnutls"]) func directoriesAndKeysAreChecked(backend: String) throws {
+            func check(_ tls: String) throws -> CommandLineTool.Output {
+                let plain = "tls: { ca: ca.pem, certificate: hosta.pem, key: hosta.key }"
+                let file = try write(good().replacing(plain, with: "tls: { backend: \(backend), \(tls) }"))
+                return try CommandLineTool.run("check-config", "--config", file)
+            }
+            let file = directory("c.yaml")
+            for (from, to) in [
+                ("ca.pem", "ca-cert.pem"), ("hosta.pem", "server-cert.pem"), ("hosta.key", "server-key.pem"),
+                ("hosta.pem", "client-cert.pem"), ("hosta.key", "client-key.pem"),
+            ] { try FileManager.default.copyItem(atPath: directory(from), toPath: directory(to)) }
+            #expect(try check("directory: .").status == 0)
+            try FileManager.default.removeItem(atPath: directory("server-key.pem"))
+            let absent = try check("directory: .")
+            #expect(absent.status == 1)
+            #expect(absent.stderr.hasPrefix("\(file):2:"))
+            #expect(absent.stderr.contains(": tls.directory: directory "))
+            #expect(absent.stderr.contains("server-key.pem (its key)"))
+
+            try Data("hostc:\(String(repeating: "0a", count: 32))\n".utf8).write(
+                to: URL(fileURLWithPath: directory("keys.psk")))
+            chmod(directory("keys.psk"), 0o600)
+            let keys = try check("psk: keys.psk")
+            #expect(keys.status == 0)
+            #expect(keys.stderr.hasPrefix("\(file):3:"))
+            #expect(keys.stderr.contains("peers.hostb: cannot be connected: \(directory("keys.psk")) has no line for 'hostb'"))
+            let none = try check("psk: nothing.psk")
+            #expect(none.status == 1 && none.stderr.contains("make it with `psktool`"))
+        }
+
         @Test func warningsDoNotFail() throws {
             chmod(directory("hosta.key"), 0o644)
             let file = try write(
