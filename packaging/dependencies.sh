@@ -37,6 +37,7 @@ for_demo() {
 for_test() {
     for_demo
     need openssl has openssl
+    need gnutls-bin has gnutls-cli
     need python3 has python3
 }
 
