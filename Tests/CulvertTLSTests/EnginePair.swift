@@ -57,6 +57,9 @@ final class EnginePair {
 
     struct Stalled: Error {}
 
+    /// One of them waits for more of the handshake.
+    var isStuck: Bool { [client, server].contains { ($0 as? Engine)?.records == nil } }
+
     /// Shakes hands until both sides have failed or nothing moves any more; what each side threw, in its handshake or when
     /// it first tried to read.
     func failures() -> (client: TLSError?, server: TLSError?) {

@@ -191,6 +191,33 @@ import Testing
         return Dictionary(uniqueKeysWithValues: try TLSBackend.allCases.map { ($0, try pki.context("hosta", $0)) })
     }
 
+    /// What somebody on the way does to a handshake ends it, for at least one side.
+    @Test(arguments: 0 ..< 60 as Range<UInt64>, Pairing.allCases)
+    func aChangedHandshakeDoesNotPass(seed: UInt64, pairing: Pairing) throws {
+        var random = SeededGenerator(seed)
+        let contexts = try Self.shared.get()
+        let pair = try EnginePair(client: contexts[pairing.client]!, server: contexts[pairing.server]!)
+        // 0: the ClientHello; 1: the server's flight; 2: the client's.
+        let flight = Int(seed % 3)
+        var failed = false
+        for number in 0 ..< 3 where !failed {
+            let isServers = number == 1
+            do {
+                _ = try isServers ? pair.server.handshake(taking: &pair.toServer) : pair.client.handshake(taking: &pair.toClient)
+            } catch {
+                failed = true
+            }
+            var wire = isServers ? pair.server.output() : pair.client.output()
+            // The header of a record is not authenticated in the handshake.
+            if number == flight, wire.count > 5 {
+                wire[Int.random(in: 5 ..< wire.count, using: &random)] ^= 1 << UInt8(random.next() % 8)
+            }
+            if isServers { pair.toClient += wire } else { pair.toServer += wire }
+        }
+        let failures = pair.failures()
+        #expect(failed || failures.client != nil || failures.server != nil || pair.isStuck)
+    }
+
     @Test(arguments: TLSBackend.allCases) func aPeerThatClosesInTheHandshakeIsNamed(backend: TLSBackend) throws {
         let pki = try TestPKI()
         let engine = try pki.context("hosta", backend).makeEngine(.client)

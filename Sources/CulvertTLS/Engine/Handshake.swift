@@ -13,6 +13,28 @@ struct HandshakeOutcome {
     var summary: String
 }
 
+extension HandshakeOutcome {
+    /// - Parameters:
+    ///   - transport: takes the alert that tells a peer without our protocol so.
+    ///   - agreed: what the two have agreed on by ALPN.
+    init(
+        _ role: TLSRole, _ peer: PeerIdentity, by library: String, secrets: (client: TrafficSecret?, server: TrafficSecret?),
+        agreed: UnsafeBufferPointer<UInt8>, _ transport: Transport
+    ) throws(TLSError) {
+        guard let client = secrets.client, let server = secrets.server else {
+            throw TLSError(.handshake, "\(library) does not hand over its traffic secrets")
+        }
+        let (reading, writing) = role == .client ? (server, client) : (client, server)
+        records = RecordLayer(reading: reading, writing: writing, role: role)
+        self.peer = peer
+        summary = "\(library) TLSv1.3 \(reading.suite.name)"
+        guard agreed.elementsEqual(ApplicationProtocol.name.utf8) else {
+            transport.write(records.writer.alert(Alert.noApplicationProtocol.rawValue))
+            throw ApplicationProtocol.missing
+        }
+    }
+}
+
 /// A library's loaded credentials and settings; immutable.
 protocol HandshakeSource: Sendable {
     /// - Parameter peer: see `TLSContext.makeEngine`.

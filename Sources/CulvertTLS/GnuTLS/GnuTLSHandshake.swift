@@ -83,16 +83,14 @@ final class GnuTLSHandshake: Handshake {
     private func finish() throws(TLSError) -> HandshakeOutcome {
         if case .keys(let keys) = credentials { identity = try identify(keys) }
         guard let identity else { throw TLSError(.peerIdentity, "the peer has no verified certificate") }
-        guard let client = secrets.client, let server = secrets.server, gnutls_record_check_pending(session) == 0 else {
-            throw TLSError(.handshake, "GnuTLS does not hand over its traffic secrets")
+        guard gnutls_record_check_pending(session) == 0 else {
+            throw TLSError(.handshake, "GnuTLS has taken more than the handshake")
         }
-        let (reading, writing) = role == .client ? (server, client) : (client, server)
-        let records = RecordLayer(reading: reading, writing: writing, role: role)
-        guard hasAgreedProtocol else {
-            transport.write(records.writer.alert(Alert.noApplicationProtocol.rawValue))
-            throw ApplicationProtocol.missing
-        }
-        return HandshakeOutcome(records: records, peer: identity, summary: "GnuTLS TLSv1.3 \(reading.suite.name)")
+        var agreed = gnutls_datum_t()
+        gnutls_alpn_get_selected_protocol(session, &agreed)
+        return try HandshakeOutcome(
+            role, identity, by: "GnuTLS", secrets: secrets,
+            agreed: UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size)), transport)
     }
 
     private func identify(_ keys: PreSharedKeys) throws(TLSError) -> PeerIdentity {
@@ -106,12 +104,6 @@ final class GnuTLSHandshake: Handshake {
         }
         let text = String(decoding: UnsafeBufferPointer(start: name.data, count: Int(name.size)), as: UTF8.self)
         return PeerIdentity(key: text)
-    }
-
-    private var hasAgreedProtocol: Bool {
-        var name = gnutls_datum_t()
-        guard gnutls_alpn_get_selected_protocol(session, &name) == 0 else { return false }
-        return UnsafeBufferPointer(start: name.data, count: Int(name.size)).elementsEqual(ApplicationProtocol.name.utf8)
     }
 }
 

@@ -57,18 +57,15 @@ final class OpenSSLHandshake: Handshake {
 
     private func finish() throws(TLSError) -> HandshakeOutcome {
         let peer = try identify()
-        guard let client = keyLog.client, let server = keyLog.server, SSL_has_pending(ssl) == 0 else {
-            throw TLSError(.handshake, "OpenSSL does not hand over its traffic secrets")
+        guard SSL_has_pending(ssl) == 0 else {
+            throw TLSError(.handshake, "OpenSSL has taken more than the handshake")
         }
-        let (reading, writing) = role == .client ? (server, client) : (client, server)
-        let records = RecordLayer(reading: reading, writing: writing, role: role)
-        guard hasAgreedProtocol else {
-            transport.write(records.writer.alert(Alert.noApplicationProtocol.rawValue))
-            throw ApplicationProtocol.missing
-        }
-        return HandshakeOutcome(
-            records: records, peer: peer,
-            summary: "OpenSSL \(String(cString: SSL_get_version(ssl))) \(reading.suite.name)")
+        var agreed: UnsafePointer<UInt8>?
+        var count: UInt32 = 0
+        SSL_get0_alpn_selected(ssl, &agreed, &count)
+        return try HandshakeOutcome(
+            role, peer, by: "OpenSSL", secrets: (keyLog.client, keyLog.server),
+            agreed: UnsafeBufferPointer(start: agreed, count: Int(count)), transport)
     }
 
     private func identify() throws(TLSError) -> PeerIdentity {
@@ -85,13 +82,6 @@ final class OpenSSLHandshake: Handshake {
             }
             return PeerIdentity(key: keyName)
         }
-    }
-
-    private var hasAgreedProtocol: Bool {
-        var start: UnsafePointer<UInt8>?
-        var count: UInt32 = 0
-        SSL_get0_alpn_selected(ssl, &start, &count)
-        return UnsafeBufferPointer(start: start, count: Int(count)).elementsEqual(ApplicationProtocol.name.utf8)
     }
 }
 
