@@ -34,21 +34,25 @@ final class RealRelay {
     let name: String
     let directory: TemporaryDirectory
     private let manager: NotifySocket
+    private let tls: String
     let tool: CommandLineTool
 
     var admin: String { directory("\(name).sock") }
     var client: AdminClient { AdminClient(path: admin, timeout: Int(testLimit)) }
     var configurationFile: String { directory("\(name).yaml") }
 
-    /// - Parameter sections: everything below `relay` and `tls`.
+    /// - Parameters:
+    ///   - tls: the section of that name; by default the certificate of that name.
+    ///   - sections: everything below `relay` and `tls`.
     init(
-        _ name: String, in directory: TemporaryDirectory, relay: String = "", sections: String,
+        _ name: String, in directory: TemporaryDirectory, relay: String = "", tls: String? = nil, sections: String,
         environment: [String: String] = [:], descriptors: Int? = nil
     ) throws {
         self.name = name
         self.directory = directory
         manager = try NotifySocket(at: directory("\(name).notify"))
-        try Self.write(name, directory, relay, sections)
+        self.tls = tls ?? "{ ca: ca.pem, certificate: \(name).pem, key: \(name).key }"
+        try Self.write(name, directory, relay, self.tls, sections)
         tool = try CommandLineTool(
             ["serve", "--config", directory("\(name).yaml")],
             environment: environment.merging(["NOTIFY_SOCKET": directory("\(name).notify")]) { $1 },
@@ -57,15 +61,15 @@ final class RealRelay {
     }
 
     func configure(relay: String = "", sections: String) throws {
-        try Self.write(name, directory, relay, sections)
+        try Self.write(name, directory, relay, tls, sections)
     }
 
-    private static func write(_ name: String, _ directory: TemporaryDirectory, _ relay: String, _ sections: String)
-        throws
-    {
+    private static func write(
+        _ name: String, _ directory: TemporaryDirectory, _ relay: String, _ tls: String, _ sections: String
+    ) throws {
         let text = """
             relay: { name: \(name), listen: ["127.0.0.1:0"], admin: \(directory("\(name).sock")), loops: 2 \(relay) }
-            tls: { ca: ca.pem, certificate: \(name).pem, key: \(name).key }
+            tls: \(tls)
             \(sections)
 
             """

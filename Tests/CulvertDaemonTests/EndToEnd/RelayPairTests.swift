@@ -19,9 +19,9 @@ extension BlockingTests {
         }
 
         /// hostb offers services to hosta and waits for it.
-        private func far(environment: [String: String] = [:]) throws -> RealRelay {
+        private func far(tls: String? = nil, environment: [String: String] = [:]) throws -> RealRelay {
             try RealRelay(
-                "hostb", in: directory,
+                "hostb", in: directory, tls: tls,
                 sections: """
                     peers: { hosta: }
                     services:
@@ -40,10 +40,11 @@ extension BlockingTests {
             """
         }
 
-        private func near(_ far: RealRelay, relay: String = "", environment: [String: String] = [:]) throws -> RealRelay
-        {
+        private func near(
+            _ far: RealRelay, relay: String = "", tls: String? = nil, environment: [String: String] = [:]
+        ) throws -> RealRelay {
             let near = try RealRelay(
-                "hosta", in: directory, relay: relay, sections: try nearSections(far), environment: environment)
+                "hosta", in: directory, relay: relay, tls: tls, sections: try nearSections(far), environment: environment)
             try near.awaitSession(with: "hostb")
             return near
         }
@@ -54,6 +55,29 @@ extension BlockingTests {
             try connection.send(data)
             connection.endSending()
             return try connection.receiveAll()
+        }
+
+        @Test(arguments: [
+            ("backend: gnutls, ca: ca.pem, certificate: hosta.pem, key: hosta.key", "directory: .", "GnuTLS TLSv1.3 TLS_AES_256"),
+            ("psk: hosta.psk", "backend: gnutls, psk: hostb.psk", "OpenSSL TLSv1.3 TLS_AES_128"),
+            ("backend: gnutls, psk: one.psk, psk-user: hosta", "psk: one.psk", "GnuTLS TLSv1.3 TLS_AES_128"),
+        ])
+        func otherLibrariesAndCredentialsWork(near: String, far: String, summary: String) throws {
+            for (from, to) in [
+                ("ca.pem", "ca-cert.pem"), ("hostb.pem", "server-cert.pem"), ("hostb.key", "server-key.pem"),
+                ("hostb.pem", "client-cert.pem"), ("hostb.key", "client-key.pem"),
+            ] { try FileManager.default.copyItem(atPath: directory(from), toPath: directory(to)) }
+            let key = String(repeating: "0b", count: 32)
+            for (file, peers) in [("hosta", ["hostb"]), ("hostb", ["hosta"]), ("one", ["hosta", "hostb"])] {
+                try Data(peers.map { "\($0):\(key)\n" }.joined().utf8).write(
+                    to: URL(fileURLWithPath: directory("\(file).psk")))
+            }
+            let farRelay = try self.far(tls: "{ \(far) }")
+            let nearRelay = try self.near(farRelay, tls: "{ \(near) }")
+            let data = Data((0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7) })
+            #expect(try exchange(data, through: directory("made/echo.sock")) == data)
+            let lanes = try nearRelay.client.status().peers.flatMap(\.sessions).flatMap(\.lanes)
+            #expect(lanes.allSatisfy { $0.tls.hasPrefix(summary) } && !lanes.isEmpty)
         }
 
         @Test func forwardsAreSeenAddedUsedAndRemoved() throws {
