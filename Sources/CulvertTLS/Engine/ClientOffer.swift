@@ -8,7 +8,7 @@ enum ApplicationProtocol {
 }
 
 /// Why a connection is refused before or instead of what the library would say, and the alert that tells the peer so.
-struct Objection {
+struct Objection: Error {
     var alert: Alert
     var error: TLSError
 }

@@ -47,18 +47,17 @@ final class GnuTLSContext: HandshakeSource {
         try GnuTLSHandshake(self, role: role, peer: peer)
     }
 
-    /// Gives a new session our settings and credentials, save for the key of a client, which depends on the peer.
-    func equip(_ session: OpaquePointer) -> Int32 {
-        var result = gnutls_priority_set(session, priorities)
-        if result == 0 {
-            switch handle {
-            case .certificates(let certificates):
-                result = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(certificates))
-            case .serverKeys(let keys):
-                result = gnutls_credentials_set(session, GNUTLS_CRD_PSK, UnsafeMutableRawPointer(keys))
-            }
+    /// Gives a new session our settings and credentials, save for the key of a client.
+    func equip(_ session: OpaquePointer, _ role: TLSRole) -> Int32 {
+        let result = gnutls_priority_set(session, priorities)
+        guard result == 0 else { return result }
+        switch handle {
+        case .certificates(let certificates):
+            return gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(certificates))
+        case .serverKeys(let keys) where role == .server:
+            return gnutls_credentials_set(session, GNUTLS_CRD_PSK, UnsafeMutableRawPointer(keys))
+        case .serverKeys: return 0
         }
-        return result
     }
 
     /// TLS 1.3 alone, with at least 112 bits of security, as OpenSSL's security level 2 has it.

@@ -1,5 +1,4 @@
 import CGnuTLS
-import COpenSSL
 import Glibc
 
 /// A handshake by GnuTLS.
@@ -23,10 +22,10 @@ final class GnuTLSHandshake: Handshake {
 
     init(_ context: GnuTLSContext, role: TLSRole, peer: String?) throws(TLSError) {
         // A certificate is shown to a server whatever CAs it names, so that it says what it dislikes.
-        let flags = (role == .client ? GNUTLS_CLIENT.rawValue | UInt32(GNUTLS_FORCE_CLIENT_CERT.rawValue) : GNUTLS_SERVER.rawValue)
-            | GNUTLS_NONBLOCK.rawValue | GNUTLS_NO_TICKETS.rawValue | GNUTLS_NO_SIGNAL.rawValue
+        var flags: [gnutls_init_flags_t] = [GNUTLS_NONBLOCK, GNUTLS_NO_TICKETS, GNUTLS_NO_SIGNAL]
+        flags += role == .client ? [GNUTLS_CLIENT, GNUTLS_FORCE_CLIENT_CERT] : [GNUTLS_SERVER]
         var made: OpaquePointer?
-        guard gnutls_init(&made, flags) == 0, let made else {
+        guard gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue }) == 0, let made else {
             throw TLSError(.handshake, "GnuTLS cannot make a connection: out of memory")
         }
         session = made
@@ -34,8 +33,8 @@ final class GnuTLSHandshake: Handshake {
         self.role = role
         self.peer = peer
         gnutls_session_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
-        try Self.check(context.equip(session))
-        if role == .client { try equipClient() }
+        try Self.check(context.equip(session, role))
+        if role == .client, case .keys(let keys) = credentials { try present(keys) }
         try Self.check(Array(ApplicationProtocol.name.utf8).withDatum { gnutls_alpn_set_protocols(session, &$0, 1, 0) })
         observe()
     }
@@ -45,8 +44,8 @@ final class GnuTLSHandshake: Handshake {
         if let clientKey { gnutls_psk_free_client_credentials(clientKey) }
     }
 
-    private func equipClient() throws(TLSError) {
-        guard case .keys(let keys) = credentials else { return }
+    /// Which key a client uses depends on the peer, so it is no part of the context.
+    private func present(_ keys: PreSharedKeys) throws(TLSError) {
         try keys.check(peer)
         guard gnutls_psk_allocate_client_credentials(&clientKey) == 0, let peer, let key = keys.key(of: peer) else {
             fatalError("out of memory")
@@ -81,7 +80,7 @@ final class GnuTLSHandshake: Handshake {
     private var hasPeerClosed: Bool { gnutls_alert_get(session) == GNUTLS_A_CLOSE_NOTIFY }
 
     private func finish() throws(TLSError) -> HandshakeOutcome {
-        if case .keys(let keys) = credentials { identity = try identify(keys) }
+        if case .keys = credentials { identity = try keyHolder() }
         guard let identity else { throw TLSError(.peerIdentity, "the peer has no verified certificate") }
         guard gnutls_record_check_pending(session) == 0 else {
             throw TLSError(.handshake, "GnuTLS has taken more than the handshake")
@@ -93,7 +92,8 @@ final class GnuTLSHandshake: Handshake {
             agreed: UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size)), transport)
     }
 
-    private func identify(_ keys: PreSharedKeys) throws(TLSError) -> PeerIdentity {
+    /// Who has proved to know a pre-shared key.
+    private func keyHolder() throws(TLSError) -> PeerIdentity {
         guard gnutls_auth_get_type(session) == GNUTLS_CRD_PSK, gnutls_kx_get(session) == GNUTLS_KX_ECDHE_PSK else {
             throw TLSError(.peerIdentity, "the peer has not proved to know a pre-shared key")
         }
@@ -169,59 +169,15 @@ extension GnuTLSHandshake {
         }
     }
 
-    /// Judges the peer's certificate. It has to please GnuTLS and also what judges certificates for the OpenSSL engine, so
-    /// that no peer is accepted by one engine only; the latter also has the better words.
     private func verifyPeer() -> Bool {
         guard case .certificates(let own) = credentials else { return false }
-        let chain = peerChain()
-        guard !chain.isEmpty else {
-            objection = Objection(alert: .certificateRequired, error: .noCertificate)
+        do throws(Objection) {
+            identity = try PeerChain(of: session, holder: role == .client ? .server : .client).judged(by: own)
+            return true
+        } catch {
+            objection = error
             return false
         }
-        let holder: TLSRole = role == .client ? .server : .client
-        let trial = ChainTrial(authorities: own.authorities, revoked: own.revoked, roles: [holder])
-        if let failure = trial.failures(of: chain).first {
-            objection = Objection(
-                alert: failure.alert, error: TLSError(.peerIdentity, failure.description(ofPeerOf: own)))
-            return false
-        }
-        if let text = gnutlsObjection(holder) {
-            objection = Objection(
-                alert: .badCertificate,
-                error: TLSError(.peerIdentity, "the peer's certificate (\(chain[0].subject)) is not acceptable: \(text)"))
-            return false
-        }
-        identity = PeerIdentity(chain[0], judgedBy: own.files)
-        return true
-    }
-
-    /// What the peer has shown, its own first; empty if there was nothing or it makes no sense.
-    private func peerChain() -> [Certificate] {
-        var count: UInt32 = 0
-        guard let list = gnutls_certificate_get_peers(session, &count) else { return [] }
-        let chain = UnsafeBufferPointer(start: list, count: Int(count)).map { datum in
-            var bytes: UnsafePointer<UInt8>? = UnsafePointer(datum.data)
-            return d2i_X509(nil, &bytes, Int(datum.size)).map { Certificate(owning: $0) }
-        }
-        return chain.contains { $0 == nil } ? [] : chain.compactMap(\.self)
-    }
-
-    /// What GnuTLS has against the peer's certificate.
-    private func gnutlsObjection(_ holder: TLSRole) -> String? {
-        var status: UInt32 = 0
-        // id-kp-serverAuth and id-kp-clientAuth (RFC 5280, 4.2.1.12).
-        let purpose = holder == .server ? "1.3.6.1.5.5.7.3.1" : "1.3.6.1.5.5.7.3.2"
-        let result = purpose.withCString { purpose in
-            let bytes = UnsafeMutableRawPointer(mutating: purpose).assumingMemoryBound(to: UInt8.self)
-            var data = gnutls_typed_vdata_st(type: GNUTLS_DT_KEY_PURPOSE_OID, data: bytes, size: 0)
-            return gnutls_certificate_verify_peers(session, &data, 1, &status)
-        }
-        guard result == 0 else { return gnutlsText(result) }
-        guard status != 0 else { return nil }
-        var text = gnutls_datum_t()
-        defer { CGnuTLS_datum_free(&text) }
-        guard gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) == 0 else { return "\(status)" }
-        return String(decoding: UnsafeBufferPointer(start: text.data, count: Int(text.size)), as: UTF8.self)
     }
 
     /// As server; the result is the callback's.
