@@ -123,6 +123,47 @@ import Testing
         #expect(plain.server.peer.names == [])
     }
 
+    /// Made with certtool(1), as QEMU's manual tells to.
+    @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/certtool")), arguments: Pairing.allCases)
+    func theManualsRecipeWorks(pairing: Pairing) throws {
+        func certtool(_ arguments: String...) throws {
+            let tool = Process()
+            tool.executableURL = URL(fileURLWithPath: "/usr/bin/certtool")
+            tool.arguments = arguments
+            tool.standardOutput = FileHandle.nullDevice
+            tool.standardError = FileHandle.nullDevice
+            try tool.run()
+            tool.waitUntilExit()
+            try #require(tool.terminationStatus == 0)
+        }
+        let ca = pki.path("cakey.pem"), authority = pki.path("cacert.pem")
+        try certtool("--generate-privkey", "--outfile", ca)
+        let template = try pki.write(Array("cn = Name of your organization\nca\ncert_signing_key\n".utf8), "ca.info")
+        try certtool("--generate-self-signed", "--load-privkey", ca, "--template", template, "--outfile", authority)
+        for host in ["hosta", "hostb"] {
+            let directory = pki.path(host)
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
+            try FileManager.default.copyItem(atPath: authority, toPath: directory + "/ca-cert.pem")
+            for (role, more) in [
+                ("server", "dns_name = \(host)\nip_address = 10.0.1.87\ntls_www_server\n"),
+                ("client", "country = GB\nlocality = City Of London\ntls_www_client\n"),
+            ] {
+                let text = "organization = Name of your organization\ncn = \(host)\nsigning_key\n\(more)"
+                let template = try pki.write(Array(text.utf8), "\(host)-\(role).info")
+                try certtool("--generate-privkey", "--outfile", "\(directory)/\(role)-key.pem")
+                try certtool(
+                    "--generate-certificate", "--load-ca-certificate", authority, "--load-ca-privkey", ca,
+                    "--load-privkey", "\(directory)/\(role)-key.pem", "--template", template,
+                    "--outfile", "\(directory)/\(role)-cert.pem")
+            }
+        }
+        let a = try context(pki.path("hosta"), pairing.client), b = try context(pki.path("hostb"), pairing.server)
+        let pair = try EnginePair(client: a, server: b)
+        try pair.handshake()
+        #expect(pair.client.peer.names == ["hostb"])
+        #expect(pair.server.peer.names == ["hosta"])
+    }
+
     @Test func reportsTellTheRolesApart() throws {
         let layout = try CredentialDirectory(lay(.libvirt, "hosta"))
         #expect(CredentialReport(files: layout.accepting, identity: "hosta", as: .server).problems.isEmpty)
