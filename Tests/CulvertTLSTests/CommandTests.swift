@@ -8,12 +8,14 @@ import Testing
     /// A tool that connects to a port, and how it is told of credentials.
     struct Tool: Sendable, CustomTestStringConvertible {
         var path: String
+        /// What to type so that it renews its key and asks for ours.
+        var keyUpdate: String
         var arguments: @Sendable (_ port: UInt16, _ credentials: CredentialSource) -> [String]
         var testDescription: String { path }
     }
 
     static let tools = [
-        Tool(path: "/usr/bin/openssl") { port, source in
+        Tool(path: "/usr/bin/openssl", keyUpdate: "K\n") { port, source in
             let given =
                 switch source {
                 case .files(let files):
@@ -22,9 +24,9 @@ import Testing
                 case .keys(_, let user): ["-psk_identity", user, "-psk", key, "-ciphersuites", "TLS_AES_128_GCM_SHA256"]
                 case .directory: [String]()
                 }
-            return ["s_client", "-connect", "127.0.0.1:\(port)", "-tls1_3", "-alpn", "culvert/1", "-quiet"] + given
+            return ["s_client", "-connect", "127.0.0.1:\(port)", "-tls1_3", "-alpn", "culvert/1"] + given
         },
-        Tool(path: "/usr/bin/gnutls-cli") { port, source in
+        Tool(path: "/usr/bin/gnutls-cli", keyUpdate: "^rekey^\n") { port, source in
             let given =
                 switch source {
                 case .files(let files):
@@ -35,7 +37,7 @@ import Testing
                      "--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK"]
                 case .directory: [String]()
                 }
-            return ["--alpn", "culvert/1", "-p", "\(port)", "127.0.0.1"] + given
+            return ["--inline-commands", "--alpn", "culvert/1", "-p", "\(port)", "127.0.0.1"] + given
         },
     ].filter { FileManager.default.isExecutableFile(atPath: $0.path) }
 
@@ -59,7 +61,7 @@ import Testing
         #expect(said.contains("welcome"))
     }
 
-    /// The tool says a line, is answered, and hears the end.
+    /// The tool renews its key, says a line, is answered under a new key of ours, and hears the end.
     /// - Returns: who it was, and all that it printed.
     private static func meet(
         _ tool: Tool, _ source: CredentialSource, _ context: TLSContext
@@ -85,6 +87,13 @@ import Testing
                 wire += try connection.read()
             }
             try connection.write(engine.output())
+            let records = try #require((engine as? Engine)?.records)
+            input.fileHandleForWriting.write(Data(tool.keyUpdate.utf8))
+            while true {
+                #expect(try engine.open(&wire).bytes.isEmpty)
+                if records.writer.owesKeyUpdate { break }
+                wire += try connection.read()
+            }
             input.fileHandleForWriting.write(Data("hello\n".utf8))
             var heard: [UInt8] = []
             while true {
