@@ -10,7 +10,7 @@ UNIT = $(PREFIX)/lib/systemd/system/culvert.service
 RELEASE := swift build --configuration release --static-swift-stdlib
 BINARY := .build/release/culvert
 
-.PHONY: help build install demo test bench clean
+.PHONY: help build install demo lab test bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ demo: ## watch a running guest move between two relays on this machine
 	packaging/dependencies.sh demo
 	$(RELEASE) --product culvert
 	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/demo
+
+lab: ## two hosts with libvirt and a firewall between them, and a shell to play with them
+	packaging/dependencies.sh lab
+	$(RELEASE) --product culvert
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/lab/lab play
 
 test: ## run every test: half an hour at most
 	packaging/dependencies.sh test

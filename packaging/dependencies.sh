@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to what a Makefile target needs on this machine: dependencies.sh build|demo|test|bench
+# Sees to what a Makefile target needs on this machine: dependencies.sh build|demo|lab|test|bench
 # As root, what is missing is installed from the distribution (apt); otherwise the command to do so is printed.
 set -euo pipefail
 
@@ -34,8 +34,20 @@ for_demo() {
     need binutils has as
 }
 
-for_test() {
+for_lab() {
     for_demo
+    need libvirt-daemon has libvirtd
+    need libvirt-daemon-driver-qemu compgen -G '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so'
+    need libvirt-clients has virsh
+    need qemu-utils has qemu-img
+    need nftables has nft
+    need iproute2 has ip
+    need util-linux has nsenter
+    need procps has pgrep
+}
+
+for_test() {
+    for_lab
     need openssl has openssl
     need gnutls-bin has gnutls-cli
     need python3 has python3
@@ -50,7 +62,7 @@ for_bench() {
     need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
 }
 
-# Installs without starting what the packages would start as services: the benchmark starts its own.
+# Installs without starting what the packages would start as services: the benchmark and the lab start their own.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
@@ -64,9 +76,9 @@ install_packages() {
 }
 
 case ${1:-} in
-    build | demo | test | bench) "for_$1" ;;
+    build | demo | lab | test | bench) "for_$1" ;;
     *)
-        echo "usage: ${0##*/} build|demo|test|bench" >&2
+        echo "usage: ${0##*/} build|demo|lab|test|bench" >&2
         exit 2
         ;;
 esac
