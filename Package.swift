@@ -80,6 +80,10 @@ let package = Package(
             name: "CulvertEndToEndTests",
             dependencies: ["culvert", "CulvertDaemon", "CulvertHypervisor", "CulvertTLS", "CulvertTestSupport"],
             swiftSettings: settings),
+        // Unmodified libvirt daemons on two hosts; see packaging/lab.
+        .testTarget(
+            name: "CulvertLibvirtTests", dependencies: ["culvert", "CulvertDaemon", "CulvertTestSupport"],
+            swiftSettings: settings),
         .testTarget(name: "CulvertDaemonTests", dependencies: ["CulvertDaemon"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,82 @@
+import CulvertTestSupport
+import Testing
+
+extension LibvirtTests {
+    struct PostcopyTests {
+        /// A second between its passes, so that it waits for memory rather than asking for all of it at once.
+        private func start() async throws -> LibvirtGuest {
+            try await LibvirtGuest.start(on: Lab.current.hosta, "--pause", "100")
+        }
+
+        private static func move(_ flow: Move.Flow) -> Move {
+            Move(flow: flow, postcopy: true, bandwidth: 6, others: ["--postcopy-bandwidth", "3"])
+        }
+
+        /// Moves the guest to the point where it runs at the destination and most of its memory is at the source.
+        private func switchOver(_ guest: LibvirtGuest, _ flow: Move.Flow, _ driver: Driver) async throws -> Migration {
+            let migration = try guest.start(Self.move(flow), by: driver)
+            try await migration.waitUntilUnderWay()
+            try await guest.from.run("virsh", "migrate-postcopy", guest.name)
+            try await expect("running (post-copy)", of: guest, on: guest.to)
+            return migration
+        }
+
+        private func expect(_ state: String, of guest: LibvirtGuest, on host: LabHost) async throws {
+            try await waitUntil(limit: .seconds(60), "\(guest.name) is \(state) on \(host.name)") {
+                try await host.start(["virsh", "domstate", "--reason", guest.name]).finished().hasPrefix(state)
+            }
+        }
+
+        @Test(arguments: Driver.allCases, [Move.Flow.direct, .peerToPeer])
+        func completes(driver: Driver, flow: Move.Flow) async throws {
+            let guest = try await start()
+            let migration = try await switchOver(guest, flow, driver)
+            try await migration.succeed()
+            try await guest.expectMoved()
+            try await guest.remove()
+        }
+
+        @Test(arguments: Driver.allCases) func switchesByItself(driver: Driver) async throws {
+            // It changes its memory faster than it is sent, so it would never end otherwise.
+            let guest = try await LibvirtGuest.start(on: Lab.current.hosta)
+            try await guest.move(Move(postcopy: true, bandwidth: 12, others: ["--postcopy-after-precopy"]), by: driver)
+            try await guest.expectMoved()
+            try await guest.remove()
+        }
+
+        /// The network between the hosts is gone for a while.
+        @Test(arguments: Driver.allCases, [Move.Flow.direct, .peerToPeer])
+        func resumesAfterTheLink(driver: Driver, flow: Move.Flow) async throws {
+            let guest = try await start()
+            let migration = try await switchOver(guest, flow, driver)
+            try await guest.from.run("ip", "link", "set", "lan0", "down")
+            try await resume(guest, migration, flow, driver) {
+                try await guest.from.run("ip", "link", "set", "lan0", "up")
+            }
+        }
+
+        @Test(arguments: Driver.allCases, [Move.Flow.direct, .peerToPeer])
+        func resumesAfterTheRelay(driver: Driver, flow: Move.Flow) async throws {
+            let guest = try await start()
+            let migration = try await switchOver(guest, flow, driver)
+            try await guest.to.service("kill", .relay)
+            try await resume(guest, migration, flow, driver) { try await guest.to.service("start", .relay) }
+        }
+
+        private func resume(
+            _ guest: LibvirtGuest, _ migration: Migration, _ flow: Move.Flow, _ driver: Driver,
+            after repair: () async throws -> Void
+        ) async throws {
+            try await expect("paused (post-copy failed)", of: guest, on: guest.from)
+            try await expect("running (post-copy failed)", of: guest, on: guest.to)
+            _ = try await migration.failure()
+            try await repair()
+            try await guest.from.lab.waitForSession()
+            var again = Self.move(flow)
+            again.resumes = true
+            try await guest.move(again, by: driver)
+            try await guest.expectMoved()
+            try await guest.remove()
+        }
+    }
+}
