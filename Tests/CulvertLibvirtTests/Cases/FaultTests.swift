@@ -25,6 +25,8 @@ extension LibvirtTests {
             let migration = try guest.start(Move(flow: flow, bandwidth: 4), by: driver)
             try await migration.waitUntilUnderWay()
             try await guest.to.service("kill", .libvirtd)
+            // Between the daemons the connection is missed at once; virsh needs it next when the memory is across.
+            if flow == .direct { try await guest.from.run("virsh", "migrate-setspeed", guest.name, "1000") }
             let error = try await migration.failure()
             try await guest.to.service("start", .libvirtd)
             #expect(error.contains("client socket is closed") || error.contains("End of file while reading data"))
@@ -38,7 +40,8 @@ extension LibvirtTests {
             let migration = try guest.start(move, by: driver)
             try await migration.waitUntilUnderWay()
             try await guest.to.run("pkill", "-KILL", "qemu-system")
-            #expect(try await migration.failure().contains("qemu unexpectedly closed the monitor"))
+            let error = try await migration.failure()
+            #expect(error.contains("qemu unexpectedly closed the monitor"), "\(error)")
             try await guest.expectStayed()
             try await guest.remove()
         }
@@ -50,9 +53,11 @@ extension LibvirtTests {
             try await migration.waitUntilUnderWay()
             try await guest.to.service("kill", .relay)
             _ = try await migration.failure()
+            try await guest.expectStayed()
             try await guest.to.service("start", .relay)
             try await guest.from.lab.waitForSession()
-            try await guest.expectStayed()
+            // The relay that would have removed it is dead; the next migration replaces it.
+            try await guest.to.forgetSockets()
             try await guest.remove()
         }
 

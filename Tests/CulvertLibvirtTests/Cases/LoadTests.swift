@@ -10,8 +10,8 @@ extension LibvirtTests {
                 for slot in 1...4 {
                     for host in lab.hosts {
                         group.addTask {
-                            // They would not come to an end if they all were as busy as others.
-                            try await LibvirtGuest.start("\(host.name)-\(slot)", on: host, "--pause", "100")
+                            // Together they must not change memory faster than two processors can encrypt it.
+                            try await LibvirtGuest.start("\(host.name)-\(slot)", on: host, "--work", "17", "--pause", "300")
                         }
                     }
                 }

@@ -45,6 +45,16 @@ extension LibvirtTests {
             }
         }
 
+        /// What virsh calls `--direct` is to be managed by the hypervisor alone, which libvirt does not offer for QEMU.
+        @Test func isNotForVirshToStart() async throws {
+            let guest = try await LibvirtGuest.start(on: Lab.current.hosta)
+            let error = try await guest.from.failure(
+                "virsh", "migrate", "--live", "--direct", guest.name, "unix:///run/culvert/to-hostb/slot1.sock")
+            #expect(error.contains("direct migration is not supported by the source host"), "\(error)")
+            try await guest.expectStayed()
+            try await guest.remove()
+        }
+
         @Test(arguments: [[], ["--multifd", "4"], ["--postcopy"], ["--exec"]])
         func movesBetweenPlainQEMUs(options: [String]) async throws {
             let lab = Lab.current

@@ -109,15 +109,22 @@ struct LabHost: Sendable {
         return (domains + sockets + processes + streams).map { "\($0) on \(name)" }
     }
 
-    /// Ends what a test that failed has left.
-    func clear() async throws {
+    /// Removes the files of sockets on which QEMU has waited for a guest.
+    func forgetSockets() async throws { try await run("sh", "-c", "rm -f /run/culvert/to-\(name)/*") }
+
+    /// Puts right what a test that failed has left.
+    func repair() async throws {
+        try await run("sh", "-c", "hostname \(name); ip link set lan0 up; ! mountpoint -q /run/small || umount /run/small")
+        if try await start(["virsh", "version"]).waitForExit() != .code(0) { try await service("start", .libvirtd) }
+        if (try? status) == nil { try await service("start", .relay) }
         _ = try await start([
             "sh", "-c",
             """
             for domain in $(virsh list --name); do virsh destroy $domain; done
             for domain in $(virsh list --all --name); do virsh undefine $domain; done
-            rm -f /run/culvert/to-\(name)/*
+            pkill -KILL qemu-system
             """,
         ]).waitForExit()
+        try await forgetSockets()
     }
 }

@@ -21,9 +21,10 @@ struct LeavesNothing: SuiteTrait, TestTrait, TestScoping {
     ) async throws {
         do { try await function() } catch { Issue.record(error) }
         let lab = Lab.current
-        let left = try await lab.leftovers(after: .seconds(15))
-        #expect(left.isEmpty)
-        if !left.isEmpty { for host in lab.hosts { try await host.clear() } }
+        // A test that has stopped half-way may have left a host that does not answer.
+        let left: [String]? = try? await lab.leftovers(after: .seconds(15))
+        #expect(left == [])
+        if left != [] { for host in lab.hosts { try await host.repair() } }
         let refused = try await lab.seen().refused
         #expect(refused.isEmpty, "only the relays' port is used")
         if !refused.isEmpty { try await lab.forgetRefused() }
