@@ -11,7 +11,7 @@ extension LibvirtTests {
                     for host in lab.hosts {
                         group.addTask {
                             // Together they must not change memory faster than two processors can encrypt it.
-                            try await LibvirtGuest.start("\(host.name)-\(slot)", on: host, "--work", "17", "--pause", "300")
+                            try await LibvirtGuest.start("\(host.name)-\(slot)", on: host, "--work", "17", "--pause", "200")
                         }
                     }
                 }

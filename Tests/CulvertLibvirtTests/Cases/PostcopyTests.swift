@@ -31,6 +31,7 @@ extension LibvirtTests {
         func completes(driver: Driver, flow: Move.Flow) async throws {
             let guest = try await start()
             let migration = try await switchOver(guest, flow, driver)
+            try await guest.from.run("virsh", "migrate-setspeed", guest.name, "1000", "--postcopy")
             try await migration.succeed()
             try await guest.expectMoved()
             try await guest.remove()
@@ -45,22 +46,20 @@ extension LibvirtTests {
         }
 
         /// The network between the hosts is gone for a while.
-        @Test(arguments: Driver.allCases, [Move.Flow.direct, .peerToPeer])
-        func resumesAfterTheLink(driver: Driver, flow: Move.Flow) async throws {
+        @Test(arguments: Driver.allCases) func resumesAfterTheLink(driver: Driver) async throws {
             let guest = try await start()
-            let migration = try await switchOver(guest, flow, driver)
+            let migration = try await switchOver(guest, .direct, driver)
             try await guest.from.run("ip", "link", "set", "lan0", "down")
-            try await resume(guest, migration, flow, driver) {
+            try await resume(guest, migration, .direct, driver) {
                 try await guest.from.run("ip", "link", "set", "lan0", "up")
             }
         }
 
-        @Test(arguments: Driver.allCases, [Move.Flow.direct, .peerToPeer])
-        func resumesAfterTheRelay(driver: Driver, flow: Move.Flow) async throws {
+        @Test(arguments: Driver.allCases) func resumesAfterTheRelay(driver: Driver) async throws {
             let guest = try await start()
-            let migration = try await switchOver(guest, flow, driver)
+            let migration = try await switchOver(guest, .peerToPeer, driver)
             try await guest.to.service("kill", .relay)
-            try await resume(guest, migration, flow, driver) { try await guest.to.service("start", .relay) }
+            try await resume(guest, migration, .peerToPeer, driver) { try await guest.to.service("start", .relay) }
         }
 
         private func resume(
@@ -72,9 +71,7 @@ extension LibvirtTests {
             _ = try await migration.failure()
             try await repair()
             try await guest.from.lab.waitForSession()
-            var again = Self.move(flow)
-            again.resumes = true
-            try await guest.move(again, by: driver)
+            try await guest.move(Move(flow: flow, postcopy: true, resumes: true), by: driver)
             try await guest.expectMoved()
             try await guest.remove()
         }

@@ -1,6 +1,7 @@
 import CulvertTestSupport
 import Foundation
 import Glibc
+import Synchronization
 import Testing
 
 /// Two hosts with libvirt, and a firewall between them that lets only the relays' port through: packaging/lab.
@@ -17,6 +18,8 @@ final class Lab: Sendable {
     private let outputs: TemporaryDirectory
     let path: String
     private let keeper: ChildProcess
+
+    private let descriptors = Mutex<[String: Int]>([:])
 
     @TaskLocal private static var running: Lab?
 
@@ -40,6 +43,10 @@ final class Lab: Sendable {
             if let exit = lab.keeper.exit { throw TimedOut(description: "lab: \(exit): \(lab.keeper.output)") }
             return FileManager.default.fileExists(atPath: lab.path + "/ready")
         }
+        for host in lab.hosts {
+            let count = try await host.relayDescriptors
+            lab.descriptors.withLock { $0[host.name] = count }
+        }
         do { try await $running.withValue(lab, operation: body) } catch { Issue.record(error) }
         let down = try lab.command("down", lab.path)
         #expect(try await down.waitForExit() == .code(0), "\(down.output)")
@@ -50,6 +57,9 @@ final class Lab: Sendable {
     var hosta: LabHost { LabHost(lab: self, name: "hosta", peerName: "hostb") }
     var hostb: LabHost { LabHost(lab: self, name: "hostb", peerName: "hosta") }
     var hosts: [LabHost] { [hosta, hostb] }
+
+    /// How many descriptors a relay has open while nothing moves.
+    func idleDescriptors(of host: String) -> Int { descriptors.withLock { $0[host] ?? 0 } }
 
     /// Starts the lab's script.
     func command(_ words: String...) throws -> ChildProcess { try command(words) }

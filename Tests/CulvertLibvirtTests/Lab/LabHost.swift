@@ -41,6 +41,14 @@ struct LabHost: Sendable {
         get throws { try AdminClient(path: path("/run/culvert/admin.sock"), timeout: 5).status() }
     }
 
+    /// How many descriptors it has open.
+    var relayDescriptors: Int {
+        get async throws {
+            let list = try await run("sh", "-c", "ls /proc/$(cat /run/relay.pid)/fd")
+            return list.split(separator: "\n").count
+        }
+    }
+
     /// The sessions with the peer of that name.
     func sessions(with peer: String) throws -> [SessionStatus] {
         try status.peers.first { $0.name == peer }?.sessions ?? []
@@ -105,8 +113,10 @@ struct LabHost: Sendable {
         let sockets = try FileManager.default.contentsOfDirectory(atPath: path("/run/culvert/to-\(name)")).map { "socket \($0)" }
         let processes = try await run("ps", "-eo", "comm=").split(separator: "\n")
             .filter { $0.hasPrefix("qemu") || $0.hasPrefix("virsh") }.map { "process \($0)" }
+        let descriptors = try await relayDescriptors
+        let more = descriptors - lab.idleDescriptors(of: name)
         let streams = try status.peers.flatMap(\.sessions).flatMap(\.streams).map { "stream to \($0.service)" }
-        return (domains + sockets + processes + streams).map { "\($0) on \(name)" }
+        return (domains + sockets + processes + streams + (more > 0 ? ["\(more) descriptors"] : [])).map { "\($0) on \(name)" }
     }
 
     /// Removes the files of sockets on which QEMU has waited for a guest.

@@ -61,7 +61,9 @@ struct LibvirtGuest: Sendable {
 
     /// It has gone on at the destination where it stopped at the source, and its memory is whole.
     func expectMoved() async throws {
-        try await destination.waitForPasses(3, limit: .seconds(60))
+        try await waitUntil(limit: .seconds(60), "three passes at the destination: \(destination.text)") {
+            destination.passes >= 3
+        }
         #expect(source.fault == nil)
         #expect(destination.fault == nil)
         #expect(destination.continues(source), "\(source.text) then \(destination.text)")

@@ -1,7 +1,9 @@
+import Testing
+
 /// What is asked of a migration, in the words of libvirt's migration guide, whoever carries it out.
 struct Move: Sendable {
     /// Who controls it.
-    enum Flow: Sendable { case direct, peerToPeer, tunnelled }
+    enum Flow: String, Sendable { case direct, peerToPeer = "peer to peer", tunnelled }
 
     /// What the sockets are that lead to the relays.
     enum Legs: Sendable { case unix, tcp }
@@ -27,6 +29,16 @@ struct Move: Sendable {
 
     /// So slow that it can be disturbed on the way, and does not end by itself.
     static let slow = Move(bandwidth: 4)
+}
+
+extension Move: CustomTestStringConvertible {
+    var testDescription: String {
+        let parts: [String?] = [
+            flow.rawValue, "\(legs) sockets", connections.map { "\($0) connections" }, postcopy ? "post-copy" : nil,
+            storage.map { "--copy-storage-\($0)" }, bandwidth.map { "\($0) MiB/s" },
+        ]
+        return parts.compactMap(\.self).joined(separator: ", ")
+    }
 }
 
 /// What carries a migration out.
