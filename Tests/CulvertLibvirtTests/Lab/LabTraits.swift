@@ -19,8 +19,8 @@ struct LeavesNothing: SuiteTrait, TestTrait, TestScoping {
     func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
     ) async throws {
-        do { try await function() } catch { Issue.record(error) }
         let lab = Lab.current
+        do { try await function() } catch { Issue.record(error, "\(lab.logs)") }
         // A test that has stopped half-way may have left a host that does not answer.
         let left: [String]? = try? await lab.leftovers(after: .seconds(15))
         #expect(left == [])
@@ -40,6 +40,16 @@ extension Lab {
             if left.isEmpty || ContinuousClock.now > deadline { return left }
             try await Task.sleep(for: .milliseconds(50))
         }
+    }
+
+    /// The ends of what relays and libvirt daemons have logged.
+    fileprivate var logs: String {
+        hosts.flatMap { host in
+            ["/relay.log", "/var/log/libvirt/libvirtd.log"].map { file in
+                let text = (try? String(contentsOfFile: host.path(file), encoding: .utf8)) ?? ""
+                return "\(host.name)\(file)\n" + text.split(separator: "\n").suffix(20).joined(separator: "\n")
+            }
+        }.joined(separator: "\n\n")
     }
 
     /// For a test that has tried what is refused.
