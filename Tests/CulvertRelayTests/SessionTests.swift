@@ -113,6 +113,38 @@ import Testing
         }
     }
 
+    /// A client that says nothing yet has its stream opened a while after it came; the session that has to go waits for it.
+    @Test func whenBothDialNoSilentConnectionIsLost() async throws {
+        try await withCrossedPair { pair, toA, toB in
+            for _ in 0..<scaled(20) {
+                let clients = try ["fromA", "fromB"].map { try PlainSocket.connect(pair.endpoint($0)) }
+                toB.lead(to: try await pair.port(of: .b))
+                toA.lead(to: try await pair.port(of: .a))
+                // Streams that are on the session that has to go keep it.
+                try await eventually("both have their streams") {
+                    let (a, b) = await (pair.a.status().peers[0], pair.b.status().peers[0])
+                    return [a, b].allSatisfy { $0.sessions.flatMap(\.streams).count == 2 }
+                }
+                let answers = try await onThread {
+                    for client in clients { try client.write("hello") }
+                    return try clients.map { try $0.read(exactly: 5) }
+                }
+                for answer in answers { #expect(answer == Array("hello".utf8)) }
+                for client in clients { client.close() }
+                try await pair.settle()
+                try await expectOneSession(of: pair)
+                #expect(await pair.a.status().peers[0].streamsReset == 0)
+                #expect(await pair.b.status().peers[0].streamsReset == 0)
+                toB.cut()
+                toA.cut()
+                try await eventually("both know of the loss") {
+                    let (a, b) = await (pair.a.status(), pair.b.status())
+                    return a.peers[0].sessions.isEmpty && b.peers[0].sessions.isEmpty
+                }
+            }
+        }
+    }
+
     /// `b` gets through while the connection that `a` makes is held up; then `a` has no more use for its own.
     @Test func whenBothDialOneSessionIsEnough() async throws {
         try await withCrossedPair { pair, toA, toB in

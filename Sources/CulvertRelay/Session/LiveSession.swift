@@ -24,6 +24,8 @@ final class LiveSession: LoopTask {
     private var isMarked = false
     /// Another session with the same peer is used instead.
     private var isSuperseded = false
+    /// Why, until the peer is told.
+    private var unsaidFarewell: String?
     /// Legs whose write failed while the protocol core was at work.
     private var failedLegs: [Leg] = []
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
@@ -54,7 +56,7 @@ final class LiveSession: LoopTask {
 
     var isEstablished: Bool { session.peer != nil }
     /// New streams may be opened on it.
-    var isUsable: Bool { isEstablished && !session.isDraining && !isOver }
+    var isUsable: Bool { isEstablished && !session.isDraining && !isSuperseded && !isOver }
 
     /// Calls for `run` at the end of this iteration.
     func attend() {
@@ -78,11 +80,20 @@ final class LiveSession: LoopTask {
                 isSuperseded && legs.isEmpty ? .shutdown : .sessionLost,
                 farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
         }
+        sayFarewell()
         if mayEnd, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
             return end(.shutdown, "drained")
         }
         if lane.mayRead || session.hasEvents { attend() }
         arm()
+    }
+
+    /// The peer may close a superseded session as soon as it is told, so streams that wait for their OPEN go out before.
+    private func sayFarewell() {
+        guard let text = unsaidFarewell, !legs.values.contains(where: { $0.stream.id == 0 }) else { return }
+        unsaidFarewell = nil
+        session.goaway(.superseded, text)
+        attend()
     }
 
     private func receive(_ lane: Lane) {
@@ -202,8 +213,12 @@ final class LiveSession: LoopTask {
     /// Takes no new streams; the session ends when those it has are over.
     func drain(_ code: GoawayCode, _ text: String) {
         guard isEstablished else { return end(.shutdown, text) }
-        if code == .superseded { isSuperseded = true }
-        session.goaway(code, text)
+        if code != .superseded {
+            session.goaway(code, text)
+        } else if !isSuperseded {
+            isSuperseded = true
+            unsaidFarewell = text
+        }
         attend()
     }
 
