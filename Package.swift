@@ -30,7 +30,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
-        .target(name: "CulvertHypervisor", dependencies: ["CulvertIO"], swiftSettings: settings),
+        .target(name: "CulvertHypervisor", dependencies: ["CulvertIO", "CLinux"], swiftSettings: settings),
         .target(
             name: "CulvertDaemon",
             dependencies: [

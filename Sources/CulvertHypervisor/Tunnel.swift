@@ -65,5 +65,19 @@ public struct TunnelOutcome: Sendable, Equatable {
 /// The tunnel cannot do what was asked; the text names the thing, the cause and the next step.
 public struct TunnelError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String
-    public init(_ description: String) { self.description = description }
+    /// How the far relay reset the stream, where that is the cause.
+    public var reset: TunnelOutcome.Reset?
+
+    public init(_ description: String, reset: TunnelOutcome.Reset? = nil) {
+        self.description = description
+        self.reset = reset
+    }
+}
+
+extension TunnelOutcome.Reset {
+    /// The reason in words, with the far side's error number where the words do not have it.
+    func text(seenFrom peer: String) -> String {
+        let number = errno.map { text.contains($0) ? "" : " [\($0)]" } ?? ""
+        return (remote ? "\(peer)'s relay reset the stream" : "the local relay reset the stream to \(peer)") + ": \(text)\(number)"
+    }
 }

@@ -3,6 +3,6 @@ import ArgumentParser
 struct MigrateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "migrate",
-        abstract: "Move a running guest to a peer's host.",
-        subcommands: [MigrateQEMUCommand.self])
+        abstract: "Move a guest to a peer's host.",
+        subcommands: [MigrateLibvirtCommand.self, MigrateQEMUCommand.self])
 }

@@ -40,19 +40,19 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp("Most bytes a second, as in 100MiB/s; default: no limit.", valueName: "size/s"),
-        transform: Self.rate)
+        transform: Quantity.rate)
     var bandwidth = MigrationPlan.unlimitedBandwidth
 
-    @Option(help: ArgumentHelp("The pause of the guest to aim at.", valueName: "time"), transform: Self.time)
+    @Option(help: ArgumentHelp("The pause of the guest to aim at.", valueName: "time"), transform: Quantity.time)
     var downtime = Duration.milliseconds(300)
 
     @Flag(help: "Slow the guest down if it writes memory faster than it can be sent.")
     var autoConverge = false
 
-    @Option(help: ArgumentHelp("Cancel if it takes longer, as in 10m.", valueName: "time"), transform: Self.time)
+    @Option(help: ArgumentHelp("Cancel if it takes longer, as in 10m.", valueName: "time"), transform: Quantity.time)
     var timeout: Duration?
 
-    @Option(help: ArgumentHelp("Cancel if no byte moves for so long.", valueName: "time"), transform: Self.time)
+    @Option(help: ArgumentHelp("Cancel if no byte moves for so long.", valueName: "time"), transform: Quantity.time)
     var stallTimeout = Duration.seconds(120)
 
     @Option(help: ArgumentHelp("The peer's service for streams; it has {name} in its path.", valueName: "service"))
@@ -82,33 +82,17 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
     @Flag(help: "End the destination QEMU if the guest stays at the source.")
     var quitDestination = false
 
-    @Flag(help: "Print a JSON object a line for each stage, progress and the end.")
-    var json = false
+    @OptionGroup var output: MigrationOutput
 
-    @Flag(help: "Print nothing but errors.")
-    var quiet = false
-
-    func validate() throws {
-        _ = try plan()
-        if json, quiet { throw ValidationError("--json and --quiet exclude each other.") }
-    }
+    func validate() throws { _ = try plan() }
 
     func run() async throws {
         let plan = try plan()
-        let display = MigrationDisplay(
-            style: style, destination: plan.peer, width: { Terminal.width },
-            write: { Terminal.write($0) })
         let tunnel = RelayTunnel(admin: admin.client, owner: socketOwner, group: socketGroup)
-        let migration = QEMUMigration(plan: plan, tunnel: tunnel, report: display.show)
+        let migration = QEMUMigration(plan: plan, tunnel: tunnel, report: output.display(destination: plan.peer).show)
         let signals = CancellingSignals { migration.cancel($0) }
         defer { signals.stop() }
         _ = try await migration.run()
-    }
-
-    private var style: MigrationDisplay.Style {
-        if quiet { return .quiet }
-        if json { return .json }
-        return Terminal.isInteractive ? .bar : .lines
     }
 
     // MARK: The plan
@@ -172,21 +156,6 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
             return try Endpoint(text)
         } catch {
             throw ValidationError("\(option) \(error.description).")
-        }
-    }
-
-    @Sendable private static func time(_ text: String) throws -> Duration { try quantity { try Units.time.parse(text) } }
-
-    @Sendable private static func rate(_ text: String) throws -> Int {
-        guard text.hasSuffix("/s") else { throw ValidationError("'\(text)' is not a rate, as in 100MiB/s.") }
-        return try quantity { try Units.size.parse(String(text.dropLast(2))) }
-    }
-
-    private static func quantity<Quantity>(_ parse: () throws -> Quantity) throws -> Quantity {
-        do {
-            return try parse()
-        } catch let error as UnitError {
-            throw ValidationError(error.description)
         }
     }
 }

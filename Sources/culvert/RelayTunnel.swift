@@ -13,7 +13,7 @@ struct RelayTunnel: Tunnel {
     private let owner: String?
     private let group: String?
 
-    /// `owner` and `group` get the sockets that the source QEMU connects to.
+    /// `owner` and `group` get the sockets that this migration's programs connect to.
     init(admin: AdminClient, owner: String?, group: String?) {
         self.admin = admin
         self.owner = owner
@@ -21,9 +21,10 @@ struct RelayTunnel: Tunnel {
     }
 
     func open(to service: String, listen: Endpoint?, lease: Duration) async throws(TunnelError) -> TunnelForward {
-        var request = ForwardRequest(to: service, listen: (listen ?? freshSocket).description)
+        let address = listen ?? freshSocket
+        var request = ForwardRequest(to: service, listen: address.description)
         request.lease = "\(lease.components.seconds)s"
-        if listen == nil {
+        if case .unix = address {
             request.mode = "0660"
             request.owner = owner
             request.group = group

@@ -5,7 +5,7 @@ actor ForwardKeeper {
     /// If this process dies without a word, its forwards go after this time.
     static let lease = Duration.seconds(60)
 
-    private let tunnel: any Tunnel
+    nonisolated let tunnel: any Tunnel
     private var forwards: [TunnelForward] = []
     private var renewal: Task<Void, Never>?
 

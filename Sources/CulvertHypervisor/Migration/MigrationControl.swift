@@ -14,6 +14,8 @@ final class MigrationControl: Sendable {
     var cancelled: String? { state.withLock { $0.cancelled } }
     /// Which time has run out.
     var expired: String? { state.withLock { $0.expired } }
+    /// Asked for more than once, or by a limit after that.
+    var isPressing: Bool { state.withLock { $0.cancelled != nil && $0.expired != nil } }
     /// Either.
     var stop: String? { state.withLock { $0.cancelled ?? $0.expired } }
 
@@ -23,6 +25,28 @@ final class MigrationControl: Sendable {
             if state.cancelled != nil { state.expired = state.expired ?? "\(reason) again" }
             state.cancelled = state.cancelled ?? reason
         }
+    }
+
+    /// To be cancelled when the migration is over; nil if there is no limit.
+    func expire(after limit: Duration?) -> Task<Void, any Error>? {
+        guard let limit else { return nil }
+        return Task {
+            try await Task.sleep(for: limit)
+            self.expire("it is not done after \(HumanText.time(limit))")
+        }
+    }
+
+    /// Runs `body` in a task that a wish to stop cancels; `error` makes an error of why it was stopped.
+    func untilStopped<Failure: Error>(
+        error stopped: (String) -> Failure, _ body: @escaping @Sendable () async throws(Failure) -> Void
+    ) async throws(Failure) {
+        let task = Task { () async -> Result<Void, Failure> in
+            do throws(Failure) { return .success(try await body()) } catch { return .failure(error) }
+        }
+        onStop { task.cancel() }
+        let result = await task.value
+        if let reason = stop { throw stopped(reason) }
+        try result.get()
     }
 
     func expire(_ reason: String) { request { $0.expired = $0.expired ?? reason } }

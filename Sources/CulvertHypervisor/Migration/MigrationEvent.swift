@@ -9,10 +9,12 @@ public enum MigrationEvent: Sendable, Equatable {
 }
 
 public enum MigrationStage: String, Sendable, Encodable, CaseIterable {
-    /// To both QMP monitors.
+    /// To both QEMUs, or both libvirt daemons.
     case connecting
-    /// Both QEMUs are told what is to come.
+    /// Both are told what is to come.
     case preparing
+    /// Disks are copied while the guest runs at the source.
+    case storage
     /// Memory is sent while the guest runs at the source.
     case precopy
     /// The guest is stopped and the rest is sent.
@@ -28,7 +30,7 @@ public enum MigrationStage: String, Sendable, Encodable, CaseIterable {
 /// A moment of a migration under way.
 public struct MigrationProgress: Sendable, Equatable, Encodable {
     public var stage: MigrationStage
-    /// Bytes sent so far, to be sent still, and of guest memory in all.
+    /// Bytes sent so far, to be sent still, and in all: of guest memory, or of its disks in `storage`.
     public var transferred: UInt64
     public var remaining: UInt64
     public var total: UInt64
@@ -67,9 +69,18 @@ public struct MigrationProgress: Sendable, Equatable, Encodable {
 
 /// A migration that is done.
 public struct MigrationSummary: Sendable, Equatable, Encodable {
+    /// Whose figures and states these are.
+    public enum Teller: String, Sendable, Encodable {
+        case qemu = "QEMU"
+        case libvirt
+    }
+
+    public var teller = Teller.qemu
+    /// Only the guest's definition was copied.
+    public var offline = false
     /// Seconds from the start of the stream to the guest running at the destination.
     public var totalTime: Double
-    /// Seconds the guest stood still, as seen here; QEMU's own figure, which ends when the source is done.
+    /// Seconds the guest stood still, as seen here; the teller's own figure, in QEMU until the source is done.
     public var pause: Double?
     public var downtime: Double?
     public var bytes: UInt64
@@ -78,7 +89,8 @@ public struct MigrationSummary: Sendable, Equatable, Encodable {
     public var passes: Int
     /// The guest moved before all of its memory had.
     public var postcopy: Bool
-    /// QMP's run states after the migration, as the QEMUs told them: `postmigrate` and `running` (or `paused`, as before).
+    /// The teller's words for the states after the migration: QMP's `postmigrate` and `running` (or `paused`, as before), or
+    /// libvirt's `shut off` and `running`; `gone` where there is nothing left to ask.
     public var sourceState: String
     public var destinationState: String
     public var sourceQuit: Bool

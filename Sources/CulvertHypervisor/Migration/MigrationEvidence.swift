@@ -47,12 +47,7 @@ struct MigrationEvidence: Equatable {
         return (cause, seen.reduce(into: []) { if $1 != cause, !$0.contains($1) { $0.append($1) } })
     }
 
-    private func text(of reset: TunnelOutcome.Reset?) -> String? {
-        guard let reset else { return nil }
-        let number = reset.errno.map { reset.text.contains($0) ? "" : " [\($0)]" } ?? ""
-        return (reset.remote ? "\(peer)'s relay reset the stream" : "the local relay reset the stream to \(peer)")
-            + ": \(reset.text)\(number)"
-    }
+    private func text(of reset: TunnelOutcome.Reset?) -> String? { reset?.text(seenFrom: peer) }
 
     private static func clause(_ error: QMPError, from side: String) -> String {
         error.isRefusal ? "the \(side) QEMU refuses: \(error.description)" : error.description

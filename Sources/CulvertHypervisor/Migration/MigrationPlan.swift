@@ -78,9 +78,6 @@ public struct MigrationPlan: Sendable, Equatable {
         if bandwidth < 1 { return "the bandwidth must be at least 1 B/s" }
         // QEMU: MAX_MIGRATE_DOWNTIME is 2000 s.
         if downtime < .milliseconds(1) || downtime > .seconds(2000) { return "the downtime must be from 1 ms to 2000 s" }
-        if let name, name.isEmpty || !name.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-_".contains($0)) }) {
-            return "the name '\(name)' may have letters, digits, '-' and '_' only"
-        }
-        return nil
+        return name.flatMap(MigrationName.fault)
     }
 }

@@ -126,8 +126,11 @@ extension QEMUMigration {
         case .fixed(let to, let incoming):
             return (to, incoming)
         case .template(let template):
-            let service = "\(plan.peer)/\(template)/\(name)"
-            return (service, try await target(of: "\(template)/\(name)"))
+            do throws(TunnelError) {
+                return ("\(plan.peer)/\(template)/\(name)", try await forwards.target(of: "\(template)/\(name)", at: plan.peer))
+            } catch {
+                throw .tunnel(error)
+            }
         }
     }
 

@@ -45,7 +45,7 @@ public actor QEMUMigration {
         self.tunnel = tunnel
         self.report = report
         forwards = ForwardKeeper(tunnel: tunnel)
-        name = plan.name ?? "migrate-" + (0..<12).map { _ in String("0123456789abcdef".randomElement()!) }.joined()
+        name = plan.name ?? MigrationName.fresh()
     }
 
     /// Asks the migration to stop and leave the guest at the source; `reason` is a clause such as `it was interrupted`.
@@ -54,16 +54,11 @@ public actor QEMUMigration {
 
     /// Migrates. To be called once. Whether it succeeds or fails, what it opened is closed when it returns.
     public func run() async throws(MigrationError) -> MigrationSummary {
-        let timer = plan.timeout.map { limit in
-            Task { [control] in
-                try await Task.sleep(for: limit)
-                control.expire("it is not done after \(HumanText.time(limit))")
-            }
-        }
+        let timer = control.expire(after: plan.timeout)
         defer { timer?.cancel() }
         let result: Result<MigrationSummary, MigrationError>
         do throws(MigrationFault) {
-            try await untilStopped { () async throws(MigrationFault) in
+            try await control.untilStopped(error: MigrationFault.stopped) { () async throws(MigrationFault) in
                 try await self.connect()
                 try await self.prepare()
                 try await self.launch()
@@ -108,19 +103,6 @@ public actor QEMUMigration {
             }
         }
         wake.notify()
-    }
-
-    /// Runs `body` in a task that a wish to stop cancels.
-    private func untilStopped(
-        _ body: @escaping @Sendable () async throws(MigrationFault) -> Void
-    ) async throws(MigrationFault) {
-        let task = Task { () async -> Result<Void, MigrationFault> in
-            do throws(MigrationFault) { return .success(try await body()) } catch { return .failure(error) }
-        }
-        control.onStop { task.cancel() }
-        let result = await task.value
-        if let reason = control.stop { throw .stopped(reason) }
-        try result.get()
     }
 
     private func tidyUp(failed: Bool) async {

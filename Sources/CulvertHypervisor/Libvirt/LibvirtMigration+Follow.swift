@@ -1,0 +1,129 @@
+import Foundation
+import Glibc
+
+/// From the start of virsh until it ends.
+extension LibvirtMigration {
+    /// Between two looks at the job; each starts a virsh, which costs some 20 ms of processor time.
+    private static let interval = Duration.milliseconds(500)
+    private static let noWayBack =
+        "the guest has moved in post-copy and cannot come back; waiting for the rest of its memory (cancel again to give up)"
+
+    func launch() async throws(LibvirtFault) -> ChildProcess {
+        launched = .now
+        do throws(VirshError) {
+            return try await virsh.start(plan.migrateCommand(route, source: sourceURI))
+        } catch {
+            throw .source(error)
+        }
+    }
+
+    func follow(_ migration: ChildProcess) async throws(LibvirtFault) {
+        let watcher = Task { [wake] in
+            _ = await migration.wait()
+            wake.notify()
+        }
+        defer { watcher.cancel() }
+        var meter = RateMeter()
+        var abort = Abort()
+        while migration.outcome == nil {
+            let job = await look()
+            show(job, &meter)
+            if control.stop != nil {
+                try await stop(migration, job, &abort)
+            } else {
+                await beginPostcopyIfDue(job)
+            }
+            if migration.outcome == nil { await wake.wait(upTo: Self.interval) }
+        }
+        guard let outcome = migration.outcome, let error = VirshError(outcome) else { return }
+        if let reason = control.stop { throw postcopySeen ? .leftInPostcopy(reason) : .stopped(reason) }
+        throw .migration(error)
+    }
+
+    /// The job as the source's daemon sees it.
+    struct Job {
+        var statistics: JobStatistics
+        var state: DomainState?
+    }
+
+    private func look() async -> Job {
+        let text = try? await virsh.askAll(
+            ["domjobinfo --rawstats \(uuid)", "domstate --reason \(uuid)"], within: .seconds(5))
+        return Job(statistics: JobStatistics(text ?? ""), state: text.flatMap(DomainState.init))
+    }
+
+    // MARK: Post-copy
+
+    private func beginPostcopyIfDue(_ job: Job) async {
+        // virsh does it itself after one pass, and libvirt refuses it as long as there is nothing to switch.
+        guard case .start(let passes) = plan.postcopy, passes != 1, !postcopySeen else { return }
+        guard let pass = job.statistics.pass, pass > passes else { return }
+        _ = try? await virsh.ask(["migrate-postcopy", "--domain", uuid], within: .seconds(10))
+    }
+
+    // MARK: Giving up
+
+    private struct Abort {
+        var told = false
+        var interrupted = false
+        var killed = false
+    }
+
+    /// Has libvirt abort the job, again at each look, as there may have been none at the last one.
+    private func stop(_ migration: ChildProcess, _ job: Job, _ abort: inout Abort) async throws(LibvirtFault) {
+        if postcopySeen {
+            try await stopInPostcopy(migration, &abort)
+        } else if abort.told, control.isPressing, !abort.killed {
+            // libvirt aborts what its client leaves, unless it is peer to peer.
+            abort.killed = true
+            migration.signal(SIGKILL)
+        } else if !abort.killed {
+            if !abort.told { enter(.recovering) }
+            abort.told = true
+            _ = try? await virsh.ask(["domjobabort", "--domain", uuid], within: .seconds(5))
+        }
+    }
+
+    private func stopInPostcopy(_ migration: ChildProcess, _ abort: inout Abort) async throws(LibvirtFault) {
+        if !abort.told {
+            abort.told = true
+            report(.notice(Self.noWayBack))
+        }
+        guard let reason = control.expired, !abort.interrupted else { return }
+        abort.interrupted = true
+        guard plan.flow == .direct else {
+            migration.signal(SIGKILL)
+            throw .leftInPostcopy(reason)
+        }
+        // Without virsh nobody would finish it, so it is put into a state from which it can be resumed.
+        do throws(VirshError) {
+            _ = try await virsh.ask(["domjobabort", "--postcopy", "--domain", uuid], within: .seconds(10))
+        } catch {
+            migration.signal(SIGKILL)
+        }
+    }
+
+    // MARK: Progress
+
+    private func show(_ job: Job, _ meter: inout RateMeter) {
+        if job.state?.isPostcopy == true { postcopySeen = true }
+        guard job.statistics.isUnderway else { return }
+        if !job.statistics.isEmpty { lastStatistics = job.statistics }
+        guard control.stop == nil || postcopySeen else { return }
+        let memory = job.statistics.memory
+        guard let figures = memory ?? job.statistics.disk else { return }
+        let stage: MigrationStage = postcopySeen ? .postcopy : memory == nil ? .storage : .precopy
+        if stage != lastStage { meter = RateMeter() }
+        enter(stage)
+        let elapsed = (launched ?? .now).duration(to: .now).inSeconds
+        meter.note(figures.transferred, at: elapsed)
+        let dirtyRate = stage == .precopy ? job.statistics.dirtyRate : 0
+        let gain = meter.rate - dirtyRate
+        report(
+            .progress(
+                MigrationProgress(
+                    stage: stage, transferred: figures.transferred, remaining: figures.remaining, total: figures.total,
+                    rate: meter.rate, dirtyRate: dirtyRate, pass: max(job.statistics.pass ?? 1, 1), elapsed: elapsed,
+                    eta: gain > 0 ? Double(figures.remaining) / gain : nil)))
+    }
+}
