@@ -56,7 +56,8 @@ final class DirectTunnel: Tunnel {
             state.opened += 1
             return state.opened
         }
-        let id = "f\(number)", path = directory("forward-\(number).sock")
+        let id = "f\(number)"
+        let path = if case .unix(let path)? = listen { path } else { directory("forward-\(number).sock") }
         do {
             let listener = try StreamSocket.listen(unix: path)
             state.withLock { $0.forwards[id] = Forward(listener: listener, path: path) }

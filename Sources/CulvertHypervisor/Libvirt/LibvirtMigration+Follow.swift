@@ -63,30 +63,35 @@ extension LibvirtMigration {
 
     // MARK: Giving up
 
+    /// For libvirt to give a migration up.
+    private static let abortLimit = Duration.seconds(30)
+
     private struct Abort {
-        var told = false
+        var began: ContinuousClock.Instant?
         var interrupted = false
-        var killed = false
     }
 
     /// Has libvirt abort the job, again at each look, as there may have been none at the last one.
     private func stop(_ migration: ChildProcess, _ job: Job, _ abort: inout Abort) async throws(LibvirtFault) {
         if postcopySeen {
             try await stopInPostcopy(migration, &abort)
-        } else if abort.told, control.isPressing, !abort.killed {
+            return
+        }
+        let began = abort.began ?? .now
+        if abort.began != nil, control.isPressing || began.duration(to: .now) > Self.abortLimit {
             // libvirt aborts what its client leaves, unless it is peer to peer.
-            abort.killed = true
             migration.signal(SIGKILL)
-        } else if !abort.killed {
-            if !abort.told { enter(.recovering) }
-            abort.told = true
+            _ = await migration.wait()
+        } else {
+            if abort.began == nil { enter(.recovering) }
+            abort.began = began
             _ = try? await virsh.ask(["domjobabort", "--domain", uuid], within: .seconds(5))
         }
     }
 
     private func stopInPostcopy(_ migration: ChildProcess, _ abort: inout Abort) async throws(LibvirtFault) {
-        if !abort.told {
-            abort.told = true
+        if abort.began == nil {
+            abort.began = .now
             report(.notice(Self.noWayBack))
         }
         guard let reason = control.expired, !abort.interrupted else { return }
