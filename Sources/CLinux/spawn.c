@@ -17,6 +17,7 @@ static void become(char *const argv[], char *const environment[], int output, in
     setpgid(0, 0);
     // What the parent ignores would stay ignored.
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -8,6 +8,9 @@ public protocol Tunnel: Sendable {
     /// It goes away after `lease` unless it is renewed; connections that came through it stay.
     func open(to service: String, listen: Endpoint?, lease: Duration) async throws(TunnelError) -> TunnelForward
 
+    /// A forward that somebody else has opened and that leads from `listen` to `service`, if there is one.
+    func existing(to service: String, listen: Endpoint) async throws(TunnelError) -> TunnelForward?
+
     /// Starts the lease anew.
     func renew(_ forward: TunnelForward) async throws(TunnelError)
 

@@ -37,6 +37,12 @@ struct RelayTunnel: Tunnel {
         }
     }
 
+    func existing(to service: String, listen: Endpoint) async throws(TunnelError) -> TunnelForward? {
+        let forwards = try await ask { admin throws(AdminClientError) in try admin.forwards() }
+        return forwards.first { $0.to == service && $0.listen == listen.description }
+            .map { TunnelForward(id: $0.id, address: listen) }
+    }
+
     func renew(_ forward: TunnelForward) async throws(TunnelError) {
         _ = try await ask { admin throws(AdminClientError) in try admin.renewForward(id: forward.id) }
     }

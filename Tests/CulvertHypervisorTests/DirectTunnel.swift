@@ -70,6 +70,8 @@ final class DirectTunnel: Tunnel {
         return TunnelForward(id: id, address: .unix(path: path))
     }
 
+    func existing(to service: String, listen: Endpoint) async throws(TunnelError) -> TunnelForward? { nil }
+
     func renew(_ forward: TunnelForward) async throws(TunnelError) { try answer() }
 
     func close(_ forward: TunnelForward) async throws(TunnelError) {

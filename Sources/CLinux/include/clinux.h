@@ -43,7 +43,8 @@ const char *clinux_errno_name(int error);
 const char *clinux_errno_text(int error);
 
 // Starts argv[0], looked up in PATH, in a process group of its own: input from /dev/null, output to the two descriptors,
-// no other descriptor, default signals. The kernel kills it when the calling thread ends, and so with the whole process.
+// no other descriptor, default signals, but SIGPIPE ignored, so that the program can say what broke. The kernel kills it
+// when the calling thread ends, and so with the whole process.
 // Returns its process id, or -errno also if it cannot be executed.
 int clinux_spawn(char *const argv[], char *const environment[], int output, int errors);
 

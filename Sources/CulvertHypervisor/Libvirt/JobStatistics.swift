@@ -31,6 +31,8 @@ struct JobStatistics: Sendable, Equatable {
     var dirtyRate: Double { Double(values["memory_dirty_rate"] ?? 0) * Double(values["memory_page_size"] ?? 4096) }
 
     struct Figures: Sendable, Equatable {
+        /// Bytes a second, as libvirt sees it; 0 if it does not say.
+        var rate: Double
         var total: UInt64
         var transferred: UInt64
         var remaining: UInt64
@@ -40,7 +42,7 @@ struct JobStatistics: Sendable, Equatable {
     private func figures(_ kind: String) -> Figures? {
         guard let total = values["\(kind)_total"], total > 0 else { return nil }
         return Figures(
-            total: total, transferred: values["\(kind)_processed"] ?? 0, remaining: values["\(kind)_remaining"] ?? 0)
+            rate: Double(values["\(kind)_bps"] ?? 0), total: total, transferred: values["\(kind)_processed"] ?? 0, remaining: values["\(kind)_remaining"] ?? 0)
     }
 }
 

@@ -123,12 +123,14 @@ extension LibvirtMigration {
         let elapsed = (launched ?? .now).duration(to: .now).inSeconds
         meter.note(figures.transferred, at: elapsed)
         let dirtyRate = stage == .precopy ? job.statistics.dirtyRate : 0
-        let gain = meter.rate - dirtyRate
+        // Two looks are needed for a rate of our own.
+        let rate = meter.rate > 0 ? meter.rate : figures.rate
+        let gain = rate - dirtyRate
         report(
             .progress(
                 MigrationProgress(
                     stage: stage, transferred: figures.transferred, remaining: figures.remaining, total: figures.total,
-                    rate: meter.rate, dirtyRate: dirtyRate, pass: max(job.statistics.pass ?? 1, 1), elapsed: elapsed,
+                    rate: rate, dirtyRate: dirtyRate, pass: max(job.statistics.pass ?? 1, 1), elapsed: elapsed,
                     eta: gain > 0 ? Double(figures.remaining) / gain : nil)))
     }
 }

@@ -45,34 +45,53 @@ extension LibvirtMigration {
     func prepare() async throws(LibvirtFault) {
         guard plan.hasStream else { return }
         enter(.preparing)
-        let (service, address) = try await stream(plan.migrateService, suffix: "")
-        streamService = service
-        streamForward = try await open(to: service, listen: address)
+        let stream = try await way(through: plan.migrateService, suffix: "")
+        (streamService, streamForward) = (stream.service, try await open(stream))
         guard plan.storage != nil else { return }
-        let disks = try await stream(plan.disksService ?? plan.migrateService, suffix: "-disks")
-        guard disks.address != address else {
+        let disks = try await way(through: plan.disksService ?? plan.migrateService, suffix: "-disks")
+        guard disks.address != stream.address else {
             throw .impossible(
-                "memory and disks cannot both go to \(address), where \(plan.peer)'s '\(service)' leads; name another service "
-                    + "with --disks-service, or one with {name} in its path")
+                "memory and disks cannot both go to \(disks.address), where \(plan.peer)'s '\(disks.service)' leads; name another "
+                    + "service with --disks-service, or one with {name} in its path")
         }
-        disksService = disks.service
-        disksForward = try await open(to: disks.service, listen: disks.address)
+        (disksService, disksForward) = (disks.service, try await open(disks))
     }
 
-    /// What to ask the peer for, and where its QEMU has to listen for it. The relay here must listen at the same place,
-    /// because libvirt gives one address to both hosts.
-    private func stream(_ service: String, suffix: String) async throws(LibvirtFault) -> (service: String, address: Endpoint) {
+    /// A way for memory or disks.
+    private struct Way {
+        /// What to ask the peer for.
+        var service: String
+        /// Where its QEMU has to listen. The relay here must listen at the same place, because libvirt gives one address to
+        /// both hosts.
+        var address: Endpoint
+        /// No other migration uses it.
+        var isOwn: Bool
+    }
+
+    private func way(through service: String, suffix: String) async throws(LibvirtFault) -> Way {
         do throws(TunnelError) {
             let named = "\(service)/\(name)\(suffix)"
-            return (named, try await target(of: named))
+            return Way(service: named, address: try await target(of: named), isOwn: true)
         } catch {
             // That is what a relay calls a name where it takes none.
             guard error.reset?.code == "bad-name" else { throw .tunnel(error) }
         }
         do throws(TunnelError) {
-            return (service, try await target(of: service))
+            return Way(service: service, address: try await target(of: service), isOwn: false)
         } catch {
             throw .tunnel(error)
+        }
+    }
+
+    private func open(_ way: Way) async throws(LibvirtFault) -> TunnelForward {
+        if way.isOwn { return try await open(to: way.service, listen: way.address) }
+        do throws(TunnelError) {
+            let existing = try await tunnel.existing(to: "\(plan.peer)/\(way.service)", listen: way.address)
+            return if let existing { existing } else {
+                try await forwards.open(to: "\(plan.peer)/\(way.service)", listen: way.address)
+            }
+        } catch {
+            throw .impossible("\(error); only one migration at a time can use \(plan.peer)'s service '\(way.service)'")
         }
     }
 

@@ -26,9 +26,11 @@ extension LibvirtMigration {
         switch fault {
         case .stopped(let clause), .impossible(let clause), .leftInPostcopy(let clause): return (clause, [])
         case .tunnel(let error): return (error.description, [])
-        case .source(let error): return (Self.clause(error, at: "the source"), [])
+        case .source(let error): return (Self.clause(error), [])
         case .destination(let error):
-            return combine(Self.clause(error, at: plan.peer), await streamEnds(of: [controlForward]))
+            // What a daemon's client sees of a way that is not there is of no use to anybody.
+            let (cause, details) = combine("\(plan.peer)'s libvirt: \(error)", await streamEnds(of: [controlForward]))
+            return (cause, error.isConnectFailure ? [] : details)
         case .migration(let error):
             return combine(error.description, await streamEnds(of: [streamForward, disksForward, controlForward]))
         }
@@ -70,11 +72,11 @@ extension LibvirtMigration {
         }
     }
 
-    private static func clause(_ error: VirshError, at place: String) -> String {
+    private static func clause(_ error: VirshError) -> String {
         if error.kind == .notStarted { return "\(error); install libvirt's client programs" }
         if error.isConnectFailure {
-            let step = place == "the source" ? "is it running on this host? name it with --connect" : "its relay reaches it"
-            return "no libvirt daemon answers at \(place): \(error.lines.dropFirst().joined(separator: ": ")); \(step)"
+            return "no libvirt daemon answers here: \(error.lines.dropFirst().joined(separator: ": ")); is it running? name it "
+                + "with --connect"
         }
         if error.isUnknownDomain { return "libvirt: \(error); `virsh list --all` shows what there is" }
         return "libvirt: \(error)"

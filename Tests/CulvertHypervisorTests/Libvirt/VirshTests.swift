@@ -9,7 +9,7 @@ struct VirshTests {
         let statistics = JobStatistics(
             "running (booted)\n" + FakeVirsh.job(transferred: 5_000_000, remaining: 63_165_632, pass: 2) + "errmsg: a: b\n")
         #expect(statistics.isUnderway)
-        #expect(statistics.memory == .init(total: 68_165_632, transferred: 5_000_000, remaining: 63_165_632))
+        #expect(statistics.memory == .init(rate: 0, total: 68_165_632, transferred: 5_000_000, remaining: 63_165_632))
         #expect(statistics.disk == nil)
         #expect(statistics.pass == 2)
         #expect(statistics.dirtyRate == 409_600)
