@@ -33,10 +33,10 @@ extension LibvirtMigration {
                 throw .impossible(
                     "there is no broken post-copy migration of '\(plan.domain)' to resume; libvirt calls it \(before.text)")
             }
+        } else if before.hasBrokenPostcopy {
+            throw .impossible("a post-copy migration of '\(plan.domain)' broke on the way; go on with --postcopy-resume")
         } else if before.isPostcopy {
-            throw .impossible(
-                "'\(plan.domain)' is in the middle of a post-copy migration; once libvirt calls that failed, go on with "
-                    + "--postcopy-resume")
+            throw .impossible("'\(plan.domain)' is in the middle of a post-copy migration")
         } else if !before.isActive, !plan.offline {
             throw .impossible("'\(plan.domain)' is not running; --offline would copy its definition")
         }
