@@ -28,6 +28,7 @@ extension LibvirtMigration {
         while migration.outcome == nil {
             let job = await look()
             show(job, &meter)
+            if await hasLostDestination() { control.expire("\(plan.peer)'s libvirt has hung up in the middle of it") }
             if control.stop != nil {
                 try await stop(migration, job, &abort)
             } else {
@@ -50,6 +51,13 @@ extension LibvirtMigration {
         let text = try? await virsh.askAll(
             ["domjobinfo --rawstats \(uuid)", "domstate --reason \(uuid)"], within: .seconds(5))
         return Job(statistics: JobStatistics(text ?? ""), state: text.flatMap(DomainState.init))
+    }
+
+    /// virsh would not miss its connection to the destination's daemon before all of the memory is across.
+    private func hasLostDestination() async -> Bool {
+        guard plan.flow == .direct, !postcopySeen, let endedBefore, let controlForward else { return false }
+        guard let outcomes = try? await tunnel.outcomes(of: controlForward) else { return false }
+        return outcomes.count > endedBefore
     }
 
     // MARK: Post-copy

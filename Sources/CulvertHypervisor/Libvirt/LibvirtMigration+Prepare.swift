@@ -17,6 +17,8 @@ extension LibvirtMigration {
         } catch {
             throw .destination(error)
         }
+        let ended = await forwards.outcomes(of: forward).count
+        endedBefore = ended > 0 ? ended : nil
     }
 
     private func findGuest() async throws(LibvirtFault) {

@@ -16,6 +16,7 @@ extension LibvirtMigration {
         } else {
             if case .leftInPostcopy = fault {} else { enter(.recovering) }
             outcome = await whereabouts()
+            if outcome.guest == .source { await sweep() }
         }
         return MigrationError(cause: cause, guest: outcome.guest, outcome: outcome.text, details: details)
     }
@@ -28,9 +29,7 @@ extension LibvirtMigration {
         case .tunnel(let error): return (error.description, [])
         case .source(let error): return (Self.clause(error), [])
         case .destination(let error):
-            // What a daemon's client sees of a way that is not there is of no use to anybody.
-            let (cause, details) = combine("\(plan.peer)'s libvirt: \(error)", await streamEnds(of: [controlForward]))
-            return (cause, error.isConnectFailure ? [] : details)
+            return combine(error.description, await streamEnds(of: [controlForward]))
         case .migration(let error):
             return combine(error.description, await streamEnds(of: [streamForward, disksForward, controlForward]))
         }
@@ -138,6 +137,15 @@ extension LibvirtMigration {
         }
         let here = state.map { "calls the guest \($0.text)" } ?? "does not know the guest any more"
         return (.unknown, "the source \(here) and the destination shows nothing of it; look at both with 'virsh list --all'")
+    }
+
+    /// The destination's QEMU may have been ended before anything came to the sockets that it listened at, and leaves their
+    /// files. A relay removes such a file after a stream to it has ended, so it gets one.
+    private func sweep() async {
+        for case let (forward?, service?) in [(streamForward, streamService), (disksForward, disksService)] {
+            guard service.contains("/"), let outcomes = try? await tunnel.outcomes(of: forward), outcomes.isEmpty else { continue }
+            await forwards.touch(forward)
+        }
     }
 
     private var split: Outcome {

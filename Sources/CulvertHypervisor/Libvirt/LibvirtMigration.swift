@@ -23,6 +23,8 @@ public actor LibvirtMigration {
     /// When it was found.
     var before: DomainState?
     var controlForward: TunnelForward?
+    /// How many connections through it have ended before virsh makes its own; nil if that is not known.
+    var endedBefore: Int?
     var streamForward: TunnelForward?
     var disksForward: TunnelForward?
     /// When virsh was told to migrate.

@@ -31,6 +31,12 @@ extension ForwardKeeper {
         return []
     }
 
+    /// Sends a stream without any bytes through it, and waits until it has ended.
+    func touch(_ forward: TunnelForward) async {
+        guard case .unix(let path) = forward.address else { return }
+        _ = await Self.firstLine(from: path, within: .seconds(2))
+    }
+
     private static func firstLine(from path: String, within limit: Duration) async -> Data? {
         let (inputs, continuation) = AsyncStream.makeStream(of: LineSocket.Input.self)
         let socket = LineSocket(path: path, patience: limit) { continuation.yield($0) }

@@ -45,11 +45,14 @@ extension Move: CustomTestStringConvertible {
 enum Driver: String, CaseIterable, Sendable {
     /// Nothing but virsh, over sockets that the relays' configuration forwards.
     case virsh
+    /// `culvert migrate libvirt`, over sockets that it has the relay open.
+    case culvert
 
     /// The command that does it on the source host.
     func words(_ move: Move, _ guest: String, from source: LabHost) -> [String] {
         switch self {
         case .virsh: virsh(move, guest, from: source)
+        case .culvert: culvert(move, guest, from: source)
         }
     }
 
