@@ -10,10 +10,10 @@ UNIT = $(PREFIX)/lib/systemd/system/culvert.service
 RELEASE := swift build --configuration release --static-swift-stdlib
 BINARY := .build/release/culvert
 
-.PHONY: help build install demo lab test bench clean
+.PHONY: help build install demo lab test bench bench-migrations clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the program, .build/release/culvert
 	packaging/dependencies.sh build
@@ -47,6 +47,11 @@ bench: ## compare with haproxy and nginx on this machine; ARGS='--help' tells ho
 	packaging/dependencies.sh bench
 	for product in culvert culvert-load culvert-floor; do $(RELEASE) --product $$product; done
 	bench/compare $(ARGS)
+
+bench-migrations: ## move a guest by libvirt in several ways and compare; ARGS='--help' tells how
+	packaging/dependencies.sh lab
+	$(RELEASE) --product culvert
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) bench/migrations $(ARGS)
 
 clean: ## remove what was built
 	rm -rf .build
