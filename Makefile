@@ -26,7 +26,8 @@ install: $(BINARY) ## install it below PREFIX (/usr/local), staged in DESTDIR
 	install -D --strip --mode 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/culvert"
 	install -D --mode 644 packaging/systemd/culvert.service "$(DESTDIR)$(UNIT)"
 	sed -i 's|/usr/bin/culvert|$(PREFIX)/bin/culvert|' "$(DESTDIR)$(UNIT)"
-	install -D --mode 644 packaging/etc/culvert.yaml "$(DESTDIR)$(PREFIX)/share/doc/culvert/culvert.yaml"
+	install -D --mode 644 --target-directory "$(DESTDIR)$(PREFIX)/share/doc/culvert" \
+		packaging/etc/culvert.yaml packaging/etc/culvert-libvirt.yaml packaging/tmpfiles.d/culvert-libvirt.conf
 
 demo: ## watch a running guest move between two relays on this machine
 	packaging/dependencies.sh demo

@@ -25,10 +25,13 @@ extension LibvirtMigration {
         defer { watcher.cancel() }
         var meter = RateMeter()
         var abort = Abort()
+        var losses = 0
         while migration.outcome == nil {
             let job = await look()
             show(job, &meter)
-            if await hasLostDestination() { control.expire("\(plan.peer)'s libvirt has hung up in the middle of it") }
+            // Once it may be a virsh that is just ending.
+            losses = await hasLostDestination() ? losses + 1 : 0
+            if losses == 2 { control.expire("\(plan.peer)'s libvirt has hung up in the middle of it") }
             if control.stop != nil {
                 try await stop(migration, job, &abort)
             } else {

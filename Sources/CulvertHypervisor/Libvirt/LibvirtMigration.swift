@@ -1,6 +1,3 @@
-import CulvertIO
-import Foundation
-
 /// One migration by libvirt, whose daemons and QEMUs reach each other through a tunnel.
 ///
 /// virsh does the migration. This opens the ways for it, shows libvirt's own figures, aborts the job when somebody wants
@@ -27,6 +24,9 @@ public actor LibvirtMigration {
     var endedBefore: Int?
     var streamForward: TunnelForward?
     var disksForward: TunnelForward?
+    /// What the relay was asked for, without the peer.
+    var streamService: String?
+    var disksService: String?
     /// When virsh was told to migrate.
     var launched: ContinuousClock.Instant?
     var lastStage: MigrationStage?
@@ -98,17 +98,15 @@ public actor LibvirtMigration {
     var destination: Virsh { virsh.at(LibvirtPlan.uri(of: route.control, like: sourceURI)) }
 
     private var commands: [String] {
-        let ways = [
+        var commands: [String] = []
+        for case (let forward?, let service?) in [
             (controlForward, plan.service), (streamForward, streamService), (disksForward, disksService),
-        ]
-        return ways.compactMap { forward, service in
-            forward.map { ShellText.line(["culvert", "forward", "add", $0.address.description, "\(plan.peer)/\(service ?? "")"]) }
-        } + [ShellText.line(virsh.command(plan.migrateCommand(route, source: sourceURI)))]
+        ] {
+            let way = [forward.address.description, "\(plan.peer)/\(service)"]
+            commands.append(ShellText.line(["culvert", "forward", "add"] + way))
+        }
+        return commands + [ShellText.line(virsh.command(plan.migrateCommand(route, source: sourceURI)))]
     }
-
-    /// What the relay was asked for, without the peer.
-    var streamService: String?
-    var disksService: String?
 
     func enter(_ stage: MigrationStage) {
         guard stage != lastStage else { return }
