@@ -27,6 +27,8 @@ struct JobStatistics: Sendable, Equatable {
     var disk: Figures? { figures("disk") }
     /// Counts the passes over the memory, from 1 once there are any.
     var pass: Int? { values["memory_iteration"].flatMap(Int.init(exactly:)) }
+    /// Pages that the guest waited for in post-copy.
+    var postcopyRequests: UInt64 { values["memory_postcopy_requests"] ?? 0 }
     /// Bytes a second.
     var dirtyRate: Double { Double(values["memory_dirty_rate"] ?? 0) * Double(values["memory_page_size"] ?? 4096) }
 

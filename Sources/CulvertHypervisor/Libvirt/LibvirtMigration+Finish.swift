@@ -19,7 +19,8 @@ extension LibvirtMigration {
             bytes: bytes,
             averageRate: Double(bytes) / max(total, 0.001),
             passes: max(statistics.pass ?? 1, 1),
-            postcopy: postcopySeen,
+            // A short one may have been between two looks.
+            postcopy: postcopySeen || statistics.postcopyRequests > 0,
             sourceState: here.flatMap(DomainState.init)?.state ?? "gone",
             destinationState: there.state?.state ?? "unknown",
             sourceQuit: false)

@@ -69,7 +69,7 @@ extension LibvirtMigration {
         // virsh does it itself after one pass, and libvirt refuses it as long as there is nothing to switch.
         guard case .start(let passes) = plan.postcopy, passes != 1, !postcopySeen else { return }
         guard let pass = job.statistics.pass, pass > passes else { return }
-        _ = try? await virsh.ask(["migrate-postcopy", "--domain", uuid], within: .seconds(10))
+        if (try? await virsh.ask(["migrate-postcopy", "--domain", uuid], within: .seconds(10))) != nil { postcopySeen = true }
     }
 
     // MARK: Giving up

@@ -11,6 +11,7 @@ extension LibvirtTests {
             migration.process.kill()
             try await waitUntil("the destination gives up") { try await !guest.to.running.contains(guest.name) }
             try await guest.expectStayed()
+            try await guest.from.closeForwards()
             // The source is free for another try.
             try await guest.move(by: driver)
             try await guest.expectMoved()

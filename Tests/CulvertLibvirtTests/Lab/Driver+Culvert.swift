@@ -1,3 +1,5 @@
+import CulvertDaemon
+
 extension Driver {
     func culvert(_ move: Move, _ guest: String, from source: LabHost) -> [String] {
         var words = ["culvert", "migrate", "libvirt", guest, source.peerName]
@@ -20,5 +22,14 @@ extension Driver {
         if move.undefineSource { words += ["--undefine-source"] }
         if let bandwidth = move.bandwidth { words += ["--bandwidth", "\(bandwidth)MiB/s"] }
         return words + (move.others.isEmpty ? [] : ["--"] + move.others)
+    }
+}
+
+extension LabHost {
+    /// Closes what a command has had the relay open. If the command was killed, that takes a minute by itself.
+    func closeForwards() async throws {
+        for forward in try status.forwards where forward.origin == "admin" {
+            try await run("culvert", "forward", "remove", forward.id)
+        }
     }
 }
