@@ -48,7 +48,7 @@ final class Directory: Sendable {
         }
         guard let match else { return false }
         let box = Transferred(connection)
-        return match.loop.execute { match.peer.value.adopt(box.take(), dialled: false) }
+        return match.loop.execute { match.peer.value.admit(box.take()) }
     }
 }
 

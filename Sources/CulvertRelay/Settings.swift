@@ -26,10 +26,14 @@ public struct RelaySettings: Sendable, Equatable {
 /// A remote relay, as configured.
 public struct PeerSettings: Sendable, Equatable {
     public var name: String
-    /// Tried in order. Empty: this peer is never dialled, it dials us.
+    /// Tried in turn. Empty: this peer is never dialled, it dials us.
     public var addresses: [Endpoint]
     /// What the peer has to prove to be: a DNS SAN of its certificate, or the name of its pre-shared key.
     public var identity: String
+    /// TLS connections of a session that this relay dials, 1 to `PeerSettings.mostLanes`. They take the addresses in turn.
+    public var lanes = 1
+
+    public static let mostLanes = 16
 
     public init(name: String, addresses: [Endpoint], identity: String? = nil) {
         self.name = name
@@ -120,7 +124,9 @@ public struct RelayLimits: Sendable, Equatable {
     /// How long an open waits for the stream's first bytes before it goes out alone.
     public var openWait = Duration.milliseconds(10)
     /// A lane on which nothing arrives for this long is dead; pings go out at a third of it.
-    public var keepalive = Duration.seconds(15)
+    public var keepalive = Duration.seconds(5)
+    /// How long a session without a lane keeps its streams.
+    public var sessionTimeout = Duration.seconds(60)
 
     public init() {}
 }

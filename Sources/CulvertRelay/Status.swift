@@ -40,15 +40,21 @@ public struct SessionStatus: Sendable, Codable, Equatable {
     /// Last and least round trip in milliseconds; nil before the first pong.
     public var rtt: Double?
     public var rttMinimum: Double?
+    /// Lanes that were lost while the session went on. With streams and no lane it waits for one.
+    public var lanesLost: Int
     public var lanes: [LaneStatus]
     public var streams: [StreamStatus]
 }
 
 public struct LaneStatus: Sendable, Codable, Equatable {
+    /// Within its session, the same on both relays.
+    public var number: UInt32
     public var local: String
     public var remote: String
     /// For example `OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384`.
     public var tls: String
+    /// Last round trip in milliseconds.
+    public var rtt: Double?
     /// Ciphertext bytes.
     public var bytesSent: UInt64
     public var bytesReceived: UInt64

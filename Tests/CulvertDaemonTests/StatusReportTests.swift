@@ -13,7 +13,7 @@ import Testing
                 PEER   SESSION     AGE      RTT    LEAST  LANES  STREAMS  OPENED  RESET      SENT  RECEIVED
                 hostb  00c0ffee  1m00s  0.50 ms  0.25 ms      1        2      12      3  1.00 GiB  2.00 KiB
                 hostc  none          -        -        -      0        0       0      0       0 B       0 B
-                hostb: lane 10.0.0.1:5000 - 10.0.0.2:16515, OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384
+                hostb: lane 4, 10.0.0.1:5000 - 10.0.0.2:16515, OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384
                 hostc: no session: connection refused?[31m
 
                 STREAM  PEER   SERVICE  DIRECTION  STATE  AGE      SENT        RATE  RECEIVED  RATE   UNACKED  UNDELIVERED  WINDOW OUT        IN

@@ -119,11 +119,46 @@ import Testing
         #expect(peer.taken[2] == [0, 1, 2, 3, 4, 5, 6])
     }
 
-    @Test func aGapIsAViolation() throws {
+    @Test func whatComesAheadOfAGapWaitsForIt() throws {
+        let peer = try ScriptedPeer()
+        let stream = try peer.hearOpen(first: [0])
+        try peer.hear(.data(2, at: 2, [2]), .data(2, at: 5, [5], fin: true), .data(2, at: 2, [2, 3]))
+        #expect(peer.taken[2] == [0] && stream.bytesReceived == 1 && !stream.receiveEnded)
+        try peer.hear(.data(2, at: 1, [1]))
+        #expect(peer.taken[2] == [0, 1, 2, 3] && stream.bytesReceived == 4)
+        try peer.hear(.data(2, at: 3, [3, 4]))
+        #expect(peer.taken[2] == [0, 1, 2, 3, 4, 5] && stream.isDelivered)
+        #expect(peer.pool.inUse == 0)
+    }
+
+    /// A reader that takes nothing finds all of it in order later.
+    @Test func whatComesAheadOfAGapIsKeptInOrder() throws {
+        let peer = try ScriptedPeer()
+        peer.take = { min($0, 1) }
+        let stream = try peer.hearOpen()
+        try peer.hear(.data(2, at: 70_000, [UInt8](repeating: 7, count: 10_000)))
+        try peer.hear(.data(2, at: 0, [UInt8](repeating: 3, count: 60_000)))
+        #expect(stream.undelivered == 59_999)
+        try peer.hear(.data(2, at: 60_000, [UInt8](repeating: 5, count: 10_000)))
+        #expect(stream.undelivered == 79_999)
+        let bytes = peer.session.read(stream, pieces: 16) { $0.flatMap { Array(UnsafeRawBufferPointer(start: $0.iov_base, count: $0.iov_len)) } }
+        let expected = [(3, 59_999), (5, 10_000), (7, 10_000)].flatMap { [UInt8](repeating: $0.0, count: $0.1) }
+        #expect(bytes == expected)
+    }
+
+    /// The end does not move, whatever comes in which order.
+    @Test func anEndBeforeWhatCameAheadIsAViolation() throws {
         let peer = try ScriptedPeer()
         try peer.hearOpen(first: [0])
-        let fault = violation { try peer.hear(.data(2, at: 2, [2])) }
-        #expect(fault?.description == "stream 2: offset 2 leaves a gap behind 1")
+        try peer.hear(.data(2, at: 5, [5]))
+        #expect(violation { try peer.hear(.data(2, at: 1, [1], fin: true)) } != nil)
+    }
+
+    @Test func aPeerThatLeavesGapsWithoutEndIsStopped() throws {
+        let peer = try ScriptedPeer()
+        try peer.hearOpen(first: [0])
+        let fault = violation { for n: UInt64 in 1..<10_000 { try peer.hear(.data(2, at: 2 * n, [1])) } }
+        #expect(fault?.description == "stream 2: more than 4096 gaps")
     }
 
     @Test func dataBeyondTheCreditIsAViolation() throws {

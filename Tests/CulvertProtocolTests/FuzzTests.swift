@@ -90,7 +90,7 @@ import Testing
             let final = random.chance(95) ? stream?.receive.received ?? number(&random) : number(&random)
             let reason = ResetReason(ResetCode(rawValue: UInt32(random.below(20))), errno: 104, "fuzz")
             return .reset(Reset(stream: id, finalOffset: final, reason: reason))
-        case 16: return .pong(random.chance(50) ? session.pingSent ?? 0 : number(&random))
+        case 16: return .pong(random.chance(50) ? peer.lane.pingSent ?? 0 : number(&random))
         case 17 where random.chance(10): return .goaway(Goaway(code: .draining, lastStream: number(&random), text: ""))
         case 18 where random.chance(1): return .hello(peer.hello())
         default: return .ping(number(&random))

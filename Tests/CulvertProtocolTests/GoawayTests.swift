@@ -86,9 +86,9 @@ import Testing
     @Test func theFirstFaultIsTheOneThatIsTold() throws {
         let peer = try ScriptedPeer()
         peer.session.goaway(.protocolError, "cause")
-        peer.session.goaway(.silent, "consequence")
+        peer.session.goaway(.unknownSession, "consequence")
         #expect(peer.said() == [.goaway(Goaway(code: .protocolError, lastStream: 0, text: "cause"))])
-        peer.session.goaway(.silent, "consequence")
+        peer.session.goaway(.unknownSession, "consequence")
         #expect(peer.said().isEmpty)
     }
 

@@ -89,7 +89,7 @@ import Testing
         var hello = peer.hello()
         hello.session.low = 3
         let fault = violation { try peer.hear(.hello(hello)) }
-        #expect(fault?.description.hasPrefix("answers for another session") == true)
+        #expect(fault?.description.hasPrefix("answers for lane 0 of session 0000000000000001") == true)
     }
 
     @Test(arguments: bothRoles)

@@ -61,7 +61,7 @@ import Testing
         peer.pass(keepalive - 1)
         #expect(peer.events().isEmpty)
         peer.pass(1)
-        #expect(peer.events() == ["silent"])
+        #expect(peer.events() == ["silent 0"])
         _ = peer.said()
         #expect(peer.session.deadline > peer.now)
         peer.pass(keepalive)
@@ -73,7 +73,7 @@ import Testing
         peer.pass(keepalive)
         try peer.hear(.ping(0))
         peer.pass(keepalive)
-        #expect(peer.events() == ["silent", "silent"])
+        #expect(peer.events() == ["silent 0", "silent 0"])
     }
 
     @Test func anythingThatArrivesBreaksTheSilence() throws {
@@ -90,7 +90,7 @@ import Testing
         let peer = try ScriptedPeer(established: false)
         #expect(peer.session.deadline <= peer.now + keepalive)
         peer.pass(keepalive)
-        #expect(peer.events() == ["silent"])
+        #expect(peer.events() == ["silent 0"])
         #expect(pings(peer.said()).isEmpty)
     }
 

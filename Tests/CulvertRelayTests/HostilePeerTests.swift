@@ -42,12 +42,11 @@ import Testing
         Misdeed("another protocol", .hello(magic: 1), saysHello: false, reason: "magic"),
         Misdeed("a later version", .hello(version: 3, minimum: 2), saysHello: false, reason: "versions 2 to 3", code: 3),
         Misdeed("half a HELLO", Frame(kind: Frame.Kind.hello, body: [1, 2, 3]), saysHello: false, reason: "too short"),
-        Misdeed("a second lane", .hello(lane: 1), saysHello: false, reason: "lane 1"),
+        Misdeed("a lane of no session", .hello(lane: 1), saysHello: false, reason: "knows no session", code: 5),
 
         Misdeed("a stream of ours", .open(2, "echo"), reason: "opens stream 2"),
         Misdeed("stream 0", .open(0, "echo"), reason: "stream 0"),
         Misdeed("a stream that is not the next", .open(3, "echo"), reason: "opens stream 3"),
-        Misdeed("a stream twice", .open(1, "echo"), .open(1, "echo"), reason: "opens stream 1"),
         Misdeed(
             "a service that is no text",
             Frame(kind: Frame.Kind.open, stream: 1, body: big(UInt64(0)) + [0, 0] + big(UInt16(2)) + [0xC3, 0x28]),
@@ -59,7 +58,9 @@ import Testing
         Misdeed("DATA for no stream", .data(1, at: 0, [1]), reason: "never opened"),
         Misdeed("ACK for no stream", .ack(9, received: 0, credit: 0), reason: "never opened"),
         Misdeed("RESET for no stream", .reset(4, at: 0), reason: "never opened"),
-        Misdeed("a gap", .open(1, "echo"), .data(1, at: 5, [1]), reason: "gap"),
+        Misdeed(
+            "an end in front of what has come", .open(1, "silent"), .data(1, at: 5, [1]), .data(1, at: 0, [1], fin: true),
+            reason: "ends at 1"),
         Misdeed("DATA beyond its credit", .open(1, "silent"), .data(1, at: 1 << 40, [1]), reason: "credit"),
         Misdeed("DATA at the end of numbers", .open(1, "silent"), .data(1, at: .max, [1]), reason: "credit"),
         Misdeed(
@@ -67,7 +68,7 @@ import Testing
             reason: "contradicts its end"),
         Misdeed("an ACK for what was not sent", .open(1, "silent"), .ack(1, received: 9, credit: 9), reason: "only 0 was sent"),
         Misdeed("an ACK of no end", .open(1, "silent"), .ack(1, received: 0, credit: 0, flags: 1), reason: "end that was not sent"),
-        Misdeed("a reset with a gap", .open(1, "silent"), .reset(1, at: 7), reason: "reset at 7"),
+        Misdeed("a reset in the past", .open(1, "silent", first: "abc"), .reset(1, at: 2), reason: "reset at 2"),
         Misdeed(
             "more than an ACK has", Frame(kind: Frame.Kind.ack, stream: 1, body: [UInt8](repeating: 0, count: 17)),
             reason: "too many"),
@@ -229,6 +230,7 @@ import Testing
             setup.b.services[0].allow.append("h")
             setup.b.services.append(ServiceSettings(name: "silent", connect: silent.endpoint, allow: ["h"]))
             setup.b.peers.append(PeerSettings(name: "h", addresses: []))
+            setup.b.limits.sessionTimeout = .zero
             prepare(&setup)
         } run: { pair in
             let bystander = try await Bystander(pair.connect("echo"))

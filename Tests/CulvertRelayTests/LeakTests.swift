@@ -39,7 +39,10 @@ import Testing
     @Test func sessionsThatComeAndGoLeaveNothing() async {
         await #expect(processExitsWith: .success) { await recordingErrors {
             let link = try Link()
-            try await withEchoPair { $0.a.peers[0].addresses = [link.endpoint] } run: { pair in
+            try await withEchoPair { setup in
+                setup.a.peers[0].addresses = [link.endpoint]
+                setup.limit { $0.sessionTimeout = .zero }
+            } run: { pair in
                 var most: Int?
                 for _ in 0..<scaled(30) {
                     link.lead(to: try await pair.port(of: .b))
@@ -55,6 +58,33 @@ import Testing
                     if let most { try await expectDescriptors(atMost: most) }
                     most = try most ?? openDescriptors().count + 3
                 }
+            }
+        } }
+    }
+
+    @Test func lanesThatComeAndGoLeaveNothing() async {
+        await #expect(processExitsWith: .success) { await recordingErrors {
+            let link = try Link()
+            try await withEchoPair { setup in
+                setup.a.peers[0].addresses = [link.endpoint]
+                setup.a.peers[0].lanes = 4
+            } run: { pair in
+                let target = try await pair.port(of: .b)
+                link.lead(to: target)
+                let client = try await Bystander(pair.connect("echo"))
+                var most: Int?
+                for round in 0..<scaled(30) {
+                    try await eventually("all lanes are there") {
+                        await pair.a.status().peers[0].sessions.first?.lanes.filter { $0.rtt != nil }.count == 4
+                    }
+                    try await client.exchange("round \(round)")
+                    if let most { try await expectDescriptors(atMost: most) }
+                    most = try most ?? openDescriptors().count + 3
+                    link.cut()
+                    link.lead(to: target)
+                }
+                try await client.finish()
+                try await pair.settle()
             }
         } }
     }

@@ -192,6 +192,7 @@ import Testing
             setup.a.listen = [PlainSocket.anyPort]
             setup.a.peers[0].addresses = [toB.endpoint]
             setup.b.peers[0].addresses = [toA.endpoint]
+            setup.limit { $0.sessionTimeout = .zero }
             setup.route("fromA", to: echo.endpoint, from: .a)
             setup.route("fromB", to: echo.endpoint, from: .b)
         } run: { pair in
@@ -217,6 +218,7 @@ import Testing
         let target = try Target { ends.add($0.readUntilOver().error) }
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = [link.endpoint]
+            setup.limit { $0.sessionTimeout = .zero }
             setup.route("sink", to: target.endpoint, near: PlainSocket.anyPort)
         } run: { pair in
             link.lead(to: try await pair.port(of: .b))
@@ -243,7 +245,10 @@ import Testing
         defer { link.close() }
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = [link.endpoint]
-            setup.limit { $0.keepalive = .seconds(2) }
+            setup.limit {
+                $0.keepalive = .seconds(2)
+                $0.sessionTimeout = .zero
+            }
         } run: { pair in
             link.lead(to: try await pair.port(of: .b))
             let client = try await pair.connect("echo")
@@ -324,7 +329,7 @@ import Testing
             try peer.send(.hello())
             _ = peer.receiveAll()
         } run: { pair in
-            try await pair.a.expectError("answers for another session", of: "b")
+            try await pair.a.expectError("answers for lane 0 of session", of: "b")
         }
     }
 

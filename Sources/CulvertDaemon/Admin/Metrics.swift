@@ -58,11 +58,13 @@ enum Metrics {
         for (labels, session) in sessions {
             if let rtt = session.rttMinimum { page.sample(rtt / 1_000, labels) }
         }
+        page.family("culvert_session_lanes_lost_total", .counter, "Lanes lost while the session went on.")
+        for (labels, session) in sessions { page.sample(session.lanesLost, labels) }
         func lanes(_ name: String, _ help: String, _ value: (LaneStatus) -> UInt64) {
             page.family(name, .counter, help)
             for (labels, session) in sessions {
-                for (index, lane) in session.lanes.enumerated() {
-                    page.sample(value(lane), labels.merging(["lane": String(index)]) { $1 })
+                for lane in session.lanes {
+                    page.sample(value(lane), labels.merging(["lane": String(lane.number)]) { $1 })
                 }
             }
         }

@@ -136,7 +136,7 @@ extension ConfigurationReader {
         guard
             let section = value?.section([
                 "stream-window", "session-memory", "relay-memory", "streams-per-session", "unauthenticated-connections",
-                "handshake-timeout", "connect-timeout", "open-wait", "keepalive",
+                "handshake-timeout", "connect-timeout", "open-wait", "keepalive", "session-timeout",
             ])
         else { return limits }
 
@@ -151,6 +151,7 @@ extension ConfigurationReader {
         limits.connectTimeout = section["connect-timeout"]?.time(timeout) ?? limits.connectTimeout
         limits.openWait = section["open-wait"]?.time(.zero ... .seconds(10)) ?? limits.openWait
         limits.keepalive = section["keepalive"]?.time(.seconds(1) ... .seconds(600)) ?? limits.keepalive
+        limits.sessionTimeout = section["session-timeout"]?.time(.zero ... .seconds(3600)) ?? limits.sessionTimeout
 
         checkOrder(section, ("stream-window", limits.streamWindow), ("session-memory", limits.sessionMemory))
         checkOrder(section, ("session-memory", limits.sessionMemory), ("relay-memory", limits.relayMemory))

@@ -111,9 +111,6 @@ struct ConfigurationReader {
             entry.error("a peer cannot have the relay's own name; rename it, or set relay.name")
         }
         guard let section = entry.value.section(["addresses", "identity", "lanes", "compression"]) else { return nil }
-        if let lanes = section["lanes"], let count = lanes.integer(1...64), count > 1 {
-            lanes.error("more than one lane is not supported by this version; write 1, or leave the key out")
-        }
         if let compression = section["compression"], let choice: Compression = compression.choice(), choice != .none {
             compression.error(
                 "\(choice.rawValue) is not supported by this version; write none, or leave the key out")
@@ -129,7 +126,9 @@ struct ConfigurationReader {
         if let identity, let fault = Names.identityFault(in: identity) {
             section["identity"]?.error("'\(identity)' \(fault)")
         }
-        return PeerSettings(name: entry.name, addresses: addresses, identity: identity)
+        var peer = PeerSettings(name: entry.name, addresses: addresses, identity: identity)
+        peer.lanes = section["lanes"]?.integer(1...PeerSettings.mostLanes) ?? peer.lanes
+        return peer
     }
 
     private enum Compression: String, CaseIterable {

@@ -57,7 +57,10 @@ public struct StatusReport {
                     ] + (index == 0 ? totals : ["", "", "", ""]))
                 for lane in session.lanes {
                     details.append(
-                        "\(HumanText.plain("\(peer.name): lane \(lane.local) - \(lane.remote), \(lane.tls)"))\n")
+                        "\(HumanText.plain("\(peer.name): lane \(lane.number), \(lane.local) - \(lane.remote), \(lane.tls)"))\n")
+                }
+                if session.lanes.isEmpty {
+                    details.append(warn("\(peer.name): the connection is lost; \(session.streams.count) streams wait for another") + "\n")
                 }
             }
         }

@@ -1,9 +1,10 @@
 import Glibc
 
-/// A stretch of a stream, `start ..< end` in absolute offsets, held in chunks.
+/// A stretch of a stream, `start ..< end` in absolute offsets, held in chunks; behind it there may be bytes that were placed
+/// ahead of a gap.
 ///
-/// Invariant: `start ≤ end`; every chunk but the last is full; there is no chunk when the stretch is empty and no space
-/// has been prepared.
+/// Invariant: `start ≤ end ≤ reach`; the chunks are those that hold anything in `start ..< reach`, and there is none when
+/// that is empty.
 struct ByteQueue: ~Copyable {
     private let pool: ChunkPool
     private var chunks: [Chunk] = []
@@ -11,6 +12,8 @@ struct ByteQueue: ~Copyable {
     private var base: UInt64 = 0
     private(set) var start: UInt64 = 0
     private(set) var end: UInt64 = 0
+    /// Where the last byte that was placed ahead ends; `end` if there is none.
+    private(set) var reach: UInt64 = 0
 
     init(pool: ChunkPool) { self.pool = pool }
 
@@ -31,10 +34,9 @@ struct ByteQueue: ~Copyable {
     mutating func write<Result>(
         upTo limit: Int, _ fill: (UnsafeBufferPointer<iovec>) -> (count: Int, result: Result)
     ) -> Result {
-        if chunks.isEmpty { base = end }
+        prepare(upTo: limit)
         let used = Int(end - base)
         let wanted = (used + limit + Chunk.capacity - 1) / Chunk.capacity
-        while chunks.count < wanted { chunks.append(pool.take()) }
         let first = used / Chunk.capacity
         let (count, result) = withUnsafeTemporaryAllocation(of: iovec.self, capacity: wanted - first) { vectors in
             var position = used % Chunk.capacity, remaining = limit
@@ -49,8 +51,39 @@ struct ByteQueue: ~Copyable {
         }
         precondition(count >= 0 && count <= limit, "wrote outside of the prepared space")
         end += UInt64(count)
+        reach = max(reach, end)
         trimTail()
         return result
+    }
+
+    /// Has chunks for `count` bytes behind the end.
+    private mutating func prepare(upTo count: Int) {
+        if chunks.isEmpty { base = end }
+        let wanted = (Int(end - base) + count + Chunk.capacity - 1) / Chunk.capacity
+        while chunks.count < wanted { chunks.append(pool.take()) }
+    }
+
+    /// Puts bytes where they belong, behind a gap or not; `extend` makes them part of the stretch.
+    /// - Precondition: `end <= offset`.
+    mutating func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
+        precondition(offset >= end)
+        prepare(upTo: Int(offset - end) + bytes.count)
+        var rest = bytes, position = Int(offset - base)
+        while !rest.isEmpty {
+            let within = position % Chunk.capacity
+            let space = chunks[position / Chunk.capacity].bytes(within, min(rest.count, Chunk.capacity - within))
+            space.copyMemory(from: UnsafeRawBufferPointer(rebasing: rest[..<space.count]))
+            rest = UnsafeRawBufferPointer(rebasing: rest[space.count...])
+            position += space.count
+        }
+        reach = max(reach, offset + UInt64(bytes.count))
+    }
+
+    /// The gap in front of `offset` is closed.
+    /// - Precondition: everything before `offset` was written or placed.
+    mutating func extend(to offset: UInt64) {
+        precondition(offset >= end && offset <= reach)
+        end = offset
     }
 
     mutating func append(_ bytes: UnsafeRawBufferPointer) {
@@ -92,10 +125,7 @@ struct ByteQueue: ~Copyable {
     mutating func release(upTo offset: UInt64) {
         precondition(offset >= start && offset <= end)
         start = offset
-        let gone = isEmpty ? chunks.count : Int(start - base) / Chunk.capacity
-        for index in 0..<gone { pool.give(chunks[index]) }
-        chunks.removeFirst(gone)
-        base += UInt64(gone * Chunk.capacity)
+        dropHead()
     }
 
     /// An empty queue may go on at a later offset.
@@ -103,11 +133,22 @@ struct ByteQueue: ~Copyable {
         precondition(isEmpty && offset >= end)
         start = offset
         end = offset
+        reach = max(reach, offset)
+        dropHead()
     }
 
+    /// Gives back the chunks in front of the start.
+    private mutating func dropHead() {
+        guard !chunks.isEmpty else { return }
+        let gone = start == reach ? chunks.count : Int(start - base) / Chunk.capacity
+        for index in 0..<gone { pool.give(chunks[index]) }
+        chunks.removeFirst(gone)
+        base += UInt64(gone * Chunk.capacity)
+    }
+
+    /// Gives back the chunks behind the last byte.
     private mutating func trimTail() {
-        let needed = (Int(end - base) + Chunk.capacity - 1) / Chunk.capacity
-        let kept = isEmpty ? 0 : needed
+        let kept = start == reach ? 0 : (Int(reach - base) + Chunk.capacity - 1) / Chunk.capacity
         while chunks.count > kept { pool.give(chunks.removeLast()) }
     }
 }

@@ -5,28 +5,29 @@ extension Session {
     /// Offers a stream's fresh bytes to the local side, which says how many it took at once.
     public typealias Delivery = (SessionStream, UnsafeBufferPointer<iovec>) -> Int
 
-    /// Takes what a lane decrypted. Payload goes to `deliver` straight from `bytes`, in order, in batches; what is not
+    /// Takes what a lane brought. Payload goes to `deliver` straight from `bytes`, in order, in batches; what is not
     /// taken is kept.
     /// - Throws: what the peer did wrong. The session is of no use then, except to send GOAWAY.
     public func receive(
-        _ bytes: UnsafeRawBufferPointer, now: UInt64, deliver: Delivery
+        _ bytes: UnsafeRawBufferPointer, on lane: SessionLane, now: UInt64, deliver: Delivery
     ) throws(ProtocolViolation) {
         self.now = now
-        lastReceived = now
-        wasSilent = false
+        lane.lastReceived = now
+        lane.wasSilent = false
         var input = bytes
         var batch = Batch()
-        while let item = try decoder.next(&input) {
+        while let item = try lane.decoder.next(&input) {
             switch item {
             case .data(let id, let offset, let payload, let fin):
-                guard let stream = try streamForData(id) else { continue }
+                guard lane.isGreeted else { throw ProtocolViolation("DATA before HELLO") }
+                guard let stream = try streamForData(id, end: offset &+ UInt64(payload.count), fin) else { continue }
                 if batch.stream !== stream || batch.isFull { flush(&batch, deliver) }
                 let fresh = try stream.receive.accept(stream: id, offset: offset, payload: payload, fin: fin)
                 batch.add(fresh, stream)
                 if fin { flush(&batch, deliver) }
             case .control(let header, let body):
                 flush(&batch, deliver)
-                try control(header, body, deliver)
+                try control(header, body, on: lane, deliver)
                 try checkFlood()
             }
         }
@@ -61,7 +62,8 @@ extension Session {
         if !pieces.isEmpty {
             let taken = offer(stream, pieces, deliver)
             guard stream.state != .gone else { return }
-            stream.receive.settle(pieces, taken: taken)
+            if stream.receive.settle(pieces, taken: taken) { offerKept(stream, deliver) }
+            guard stream.state != .gone else { return }
         }
         if stream.receive.tellEnd() {
             stream.recount()
@@ -77,34 +79,48 @@ extension Session {
         return stream.isAbandoned ? pieces.reduce(0) { $0 + $1.iov_len } : taken
     }
 
+    /// A gap was closed: what lay behind it can go on.
+    private func offerKept(_ stream: SessionStream, _ deliver: Delivery) {
+        while stream.state != .gone, !stream.receive.queue.isEmpty {
+            let (taken, offered) = stream.receive.queue.read(pieces: Batch.capacity) { pieces in
+                let offered = pieces.reduce(0) { $0 + $1.iov_len }
+                return (stream.isAbandoned ? offered : deliver(stream, pieces), offered)
+            }
+            guard stream.state != .gone else { return }
+            stream.receive.queue.release(upTo: stream.receive.queue.start + UInt64(taken))
+            if taken < offered { return }
+        }
+    }
+
     /// The stream that a DATA frame belongs to. Nil: it is over already, and what still arrives for it is dropped.
-    private func streamForData(_ id: UInt64) throws(ProtocolViolation) -> SessionStream? {
-        guard peer != nil else { throw ProtocolViolation("DATA before HELLO") }
+    private func streamForData(_ id: UInt64, end: UInt64, _ fin: Bool) throws(ProtocolViolation) -> SessionStream? {
+        confirmOpen(id)
         if let stream = table[id] { return stream }
         try checkWasOpened(id, "DATA")
+        // It ended well here, and the peer has not heard of it: the ACK that said so went down with its lane.
+        if fin, unconfirmedResets[id] == nil { resetAcks.append(Ack(stream: id, received: end, credit: end, fin: true)) }
         return nil
     }
 
     private func checkWasOpened(_ id: UInt64, _ frame: String) throws(ProtocolViolation) {
-        let isOwn = id % 2 == nextID % 2
-        guard isOwn ? id < nextID : id <= highestPeerID else {
+        guard isOwn(id) ? id < nextID : id <= highestPeerID else {
             throw ProtocolViolation("\(frame) for stream \(id), which was never opened")
         }
     }
 
     private func control(
-        _ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ deliver: Delivery
+        _ header: FrameHeader, _ body: UnsafeRawBufferPointer, on lane: SessionLane, _ deliver: Delivery
     ) throws(ProtocolViolation) {
-        guard (peer == nil) == (header.kind == .hello) || header.kind == .goaway else {
-            throw ProtocolViolation(peer == nil ? "\(header.kind) before HELLO" : "a second HELLO")
+        guard lane.isGreeted != (header.kind == .hello) || header.kind == .goaway else {
+            throw ProtocolViolation(lane.isGreeted ? "a second HELLO" : "\(header.kind) before HELLO")
         }
         switch header.kind {
-        case .hello: try receiveHello(Hello(body: body))
+        case .hello: try greet(lane, Hello(body: body), now: now)
         case .open: try receiveOpen(header, body, deliver)
         case .ack: try receiveAck(Ack(header, body))
         case .reset: try receiveReset(Reset(header, body))
-        case .ping: pongDue = try pingValue(header, body)
-        case .pong: measure(try pingValue(header, body))
+        case .ping: lane.pongDue = try pingValue(header, body)
+        case .pong: lane.measure(try pingValue(header, body), now: now)
         case .goaway:
             heardGoaway = true
             events.append(.goaway(try Goaway(body: body)))
@@ -112,27 +128,11 @@ extension Session {
         }
     }
 
-    private func receiveHello(_ hello: Hello) throws(ProtocolViolation) {
-        guard hello.minimumVersion <= Hello.currentVersion, hello.version >= Hello.currentVersion else {
-            throw ProtocolViolation(
-                code: .unsupportedVersion,
-                "speaks versions \(hello.minimumVersion) to \(hello.version), this relay \(Hello.currentVersion)")
-        }
-        guard hello.lane == 0 else { throw ProtocolViolation("lane \(hello.lane) of a session with one lane") }
-        switch configuration.role {
-        case .listener:
-            id = hello.session
-        case .dialler:
-            guard hello.session == id else { throw ProtocolViolation("answers for another session, \(hello.session)") }
-        }
-        peer = hello
-        events.append(.established(hello))
-    }
-
     private func receiveOpen(
         _ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ deliver: Delivery
     ) throws(ProtocolViolation) {
         let (open, first) = try Open.read(header, body)
+        if !isOwn(open.stream), open.stream <= highestPeerID { return repeatAck(open.stream) }
         guard open.stream == nextPeerID else {
             throw ProtocolViolation("opens stream \(open.stream), the next one is \(nextPeerID)")
         }
@@ -161,6 +161,13 @@ extension Session {
         acknowledgeOpen(stream)
     }
 
+    /// The peer opens a stream again, on another lane, since it has not heard that the first OPEN arrived.
+    private func repeatAck(_ id: UInt64) {
+        guard let stream = table[id] else { return }
+        stream.receive.repeatAck()
+        acknowledgeOpen(stream)
+    }
+
     /// Tells the opener at once what this side grants beyond the initial credit.
     private func acknowledgeOpen(_ stream: SessionStream) {
         guard !stream.ackQueued, stream.state == .active else { return }
@@ -176,10 +183,12 @@ extension Session {
     }
 
     private func refuse(_ open: Open, _ text: String) {
-        resets.append(Reset(stream: open.stream, finalOffset: 0, reason: ResetReason(.refused, text)))
+        queue(Reset(stream: open.stream, finalOffset: 0, reason: ResetReason(.refused, text)))
     }
 
     private func receiveAck(_ ack: Ack) throws(ProtocolViolation) {
+        confirmOpen(ack.stream)
+        if ack.reset { unconfirmedResets[ack.stream] = nil }
         guard let stream = table[ack.stream] else {
             try checkWasOpened(ack.stream, "ACK")
             return
@@ -198,9 +207,9 @@ extension Session {
     private func receiveReset(_ reset: Reset) throws(ProtocolViolation) {
         // Acknowledged also when the stream is over here: the peer wants to forget it.
         resetAcks.append(Ack(stream: reset.stream, received: 0, credit: 0, reset: true))
+        confirmOpen(reset.stream)
         guard let stream = table[reset.stream] else { return try checkWasOpened(reset.stream, "RESET") }
-        // On one lane, what was sent before has arrived before: any other offset would hide a loss.
-        guard reset.finalOffset == stream.receive.received else {
+        guard reset.finalOffset >= stream.receive.received else {
             throw ProtocolViolation(
                 "stream \(reset.stream): reset at \(reset.finalOffset), \(stream.receive.received) have arrived")
         }
@@ -208,11 +217,11 @@ extension Session {
         events.append(.reset(stream, reset.reason))
     }
 
-    /// Resets and their acknowledgements that the lane has not taken: up to two for each stream that either side may have
+    /// Resets that are not acknowledged and acknowledgements that no lane has taken: up to two for each stream that either side may have
     /// open are in order, more are a peer that asks for answers and does not read them.
     private func checkFlood() throws(ProtocolViolation) {
         let limit = 2 * (configuration.maximumStreams + ownLimit) + 1024
-        guard resets.count + resetAcks.count <= limit else {
+        guard unconfirmedResets.count + resetAcks.count <= limit else {
             throw ProtocolViolation("more than \(limit) resets that it does not read the answers to")
         }
     }
@@ -224,13 +233,5 @@ extension Session {
         let value = try body.integer(UInt64.self)
         try body.end()
         return value
-    }
-
-    /// A value that is not the last ping's says nothing of the path.
-    private func measure(_ value: UInt64) {
-        guard let sent = pingSent, value == sent, sent <= now else { return }
-        pingSent = nil
-        roundTrip = now - sent
-        leastRoundTrip = min(leastRoundTrip ?? .max, now - sent)
     }
 }

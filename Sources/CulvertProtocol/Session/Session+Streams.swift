@@ -69,8 +69,14 @@ extension Session {
     }
 
     func sendReset(_ stream: SessionStream, _ reason: ResetReason) {
-        resets.append(Reset(stream: stream.id, finalOffset: stream.send.sent, reason: reason))
+        queue(Reset(stream: stream.id, finalOffset: stream.send.sent, reason: reason))
         remove(stream)
+    }
+
+    /// It is repeated on the next lane if this one is lost, until the peer has acknowledged it.
+    func queue(_ reset: Reset) {
+        unconfirmedResets[reset.stream] = reset
+        resets.append(reset.stream)
     }
 
     /// The session's last act on a stream. What was received stays readable, and counted.

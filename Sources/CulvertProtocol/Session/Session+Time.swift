@@ -2,8 +2,12 @@
 extension Session {
     /// When `advance` is to be called, in nanoseconds.
     public var deadline: UInt64 {
-        var first = peer == nil ? UInt64.max : nextPing
-        if !wasSilent { first = min(first, lastReceived + configuration.keepalive) }
+        var first = UInt64.max
+        for lane in lanes {
+            if lane.isGreeted { first = min(first, lane.nextPing) }
+            if !lane.wasSilent { first = min(first, lane.lastReceived + configuration.keepalive) }
+        }
+        if let detachedSince { first = min(first, detachedSince + configuration.resumeTimeout) }
         if let due = opens.deadline { first = min(first, due) }
         if let due = delayedAcksDeadline { first = min(first, due) }
         if let due = starvedDeadline { first = min(first, due) }
@@ -15,14 +19,35 @@ extension Session {
         if opens.deadline.map({ $0 <= now }) ?? false { opens.releaseDue(now: now) { release($0) } }
         if delayedAcksDeadline.map({ $0 <= now }) ?? false { sendDelayedAcks() }
         if starvedDeadline.map({ $0 <= now }) ?? false { feedStarved() }
-        if peer != nil, nextPing <= now {
-            pingDue = true
-            nextPing = now + configuration.keepalive / 3
+        for lane in lanes { advance(lane) }
+        findLaggingLanes()
+        if let detachedSince, detachedSince + configuration.resumeTimeout <= now {
+            self.detachedSince = nil
+            events.append(.expired)
         }
-        if !wasSilent, lastReceived + configuration.keepalive <= now {
-            wasSilent = true
-            events.append(.silent)
+    }
+
+    private func advance(_ lane: SessionLane) {
+        if lane.isGreeted, lane.nextPing <= now {
+            // One that is not answered yet goes on measuring, within reason.
+            lane.pingDue = lane.pingSent.map { now - $0 >= configuration.keepalive / 3 } ?? true
+            lane.nextPing = now + pingInterval
         }
+        if !lane.wasSilent, lane.lastReceived + configuration.keepalive <= now {
+            lane.wasSilent = true
+            events.append(.silent(lane))
+        }
+    }
+
+    private var pingInterval: UInt64 {
+        now < comparedUntil ? min(SessionConfiguration.lanePing, configuration.keepalive / 3) : configuration.keepalive / 3
+    }
+
+    /// Several lanes that carry data are compared often.
+    func hastenPings() {
+        guard lanes.count > 1 else { return }
+        comparedUntil = now + SessionConfiguration.comparison
+        for lane in lanes { lane.nextPing = min(lane.nextPing, now + SessionConfiguration.lanePing) }
     }
 
     private func sendDelayedAcks() {

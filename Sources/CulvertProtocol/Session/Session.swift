@@ -1,10 +1,11 @@
 import Glibc
 
-/// The association of two relays: multiplexes streams over a lane, keeps them in order and within their credit.
+/// The association of two relays: multiplexes streams over its lanes, keeps them in order and within their credit, and
+/// outlives every lane.
 ///
 /// Performs no I/O and reads no clock. Bytes from the peer go in through `receive`, frames for it come out through
-/// `transmit`, time comes in as nanoseconds since any epoch; what happened is fetched with `nextEvent`. After any call
-/// the owner fetches the events, then transmits while `wantsToTransmit`, and calls `advance` at `deadline`.
+/// `transmit`, both for one lane; time comes in as nanoseconds since any epoch; what happened is fetched with `nextEvent`.
+/// After any call the owner fetches the events, then transmits on each lane, and calls `advance` at `deadline`.
 /// Belongs to one thread.
 public final class Session {
     public let configuration: SessionConfiguration
@@ -12,9 +13,12 @@ public final class Session {
     public internal(set) var id: SessionID
     /// The peer's HELLO, once it has arrived.
     public internal(set) var peer: Hello?
-    /// The round trip as last measured, and the least so far.
-    public internal(set) var roundTrip: UInt64?
-    public internal(set) var leastRoundTrip: UInt64?
+    /// In the order in which they came.
+    public internal(set) var lanes: [SessionLane] = []
+    /// The shortest lane's round trip as last measured, in nanoseconds.
+    public var roundTrip: UInt64? { lanes.compactMap(\.roundTrip).min() }
+    /// The least round trip of the longest lane: what a window has to span.
+    public var leastRoundTrip: UInt64? { lanes.compactMap(\.leastRoundTrip).max() }
     /// This side opens no new streams: either side said GOAWAY.
     public var isDraining: Bool { saidGoaway || heardGoaway }
     /// The peer opens no more streams.
@@ -23,7 +27,6 @@ public final class Session {
     let pool: ChunkPool
     let ledger: StreamLedger
     var encoder = FrameEncoder()
-    var decoder = FrameDecoder()
     var events = Fifo<SessionEvent>()
 
     /// Streams with an id.
@@ -33,8 +36,20 @@ public final class Session {
     var nextID: UInt64
     var highestPeerID: UInt64 = 0
 
+    /// Known to both relays and nobody else: what lets a further lane in.
+    var secret: SessionID
+    var nextLane: UInt32 = 0
+    /// Since when there has been no lane that could carry anything.
+    var detachedSince: UInt64?
+    var openingLane: SessionLane?
+    /// Until when lanes are pinged often.
+    var comparedUntil: UInt64 = 0
+    /// OPENs that the peer has not been seen to know, in order; those of them to be sent again; the last one it knows.
+    var opensInFlight = Fifo<Open>()
+    var reopens = Fifo<Open>()
+    var confirmedOpen: UInt64 = 0
+
     /// Session frames that wait to be sent, each at most once or coalesced.
-    var helloIsDue = true
     var goawayDue: Goaway?
     var saidGoaway = false
     var heardGoaway = false
@@ -42,23 +57,20 @@ public final class Session {
     var refusesOpens = false
     /// It said, or is about to say, a GOAWAY that nothing follows.
     var hasFailed = false
-    var pingDue = false
-    /// When the last ping was sent, and its value, until it is answered.
-    var pingSent: UInt64?
-    var pongDue: UInt64?
+    /// The GOAWAY that lets streams finish, to be repeated when a lane was lost.
+    var farewell: Goaway?
     var acks = Fifo<SessionStream>()
     var delayedAcks = Fifo<SessionStream>()
     var delayedAcksDeadline: UInt64?
-    var resets = Fifo<Reset>()
+    var resets = Fifo<UInt64>()
+    /// Resets that the peer has not acknowledged, by stream.
+    var unconfirmedResets: [UInt64: Reset] = [:]
     var resetAcks = Fifo<Ack>()
     /// Streams that wait for room in the memory budget.
     var starved = Fifo<SessionStream>()
     var starvedDeadline: UInt64?
 
     var now: UInt64
-    var lastReceived: UInt64
-    var nextPing: UInt64
-    var wasSilent = false
 
     /// - Parameters:
     ///   - budget: shared with other sessions through its parent.
@@ -70,14 +82,14 @@ public final class Session {
         self.pool = pool
         ledger = StreamLedger(budget: budget)
         self.now = now
-        lastReceived = now
-        nextPing = now
         switch configuration.role {
         case .dialler:
             self.id = id ?? .random()
+            secret = .random()
             nextID = 1
         case .listener:
             self.id = SessionID(high: 0, low: 0)
+            secret = self.id
             nextID = 2
         }
     }
@@ -158,7 +170,7 @@ public final class Session {
 
     /// Ends the stream in both directions; its owner hears no more of it. What it received and was not consumed, and what
     /// still arrives, is dropped.
-    /// - Parameter afterData: what was written before is sent first, as fast as the peer takes it. A second call without
+    /// - Parameter afterData: what was written before arrives first, as fast as the peer takes it. A second call without
     ///   it cuts that short. A stream whose turn to be opened has not come is dropped with what was written.
     public func reset(_ stream: SessionStream, _ reason: ResetReason, afterData: Bool = false, now: UInt64) {
         self.now = now
@@ -172,7 +184,7 @@ public final class Session {
             // Those behind it must not wait for it.
             opens.release(stream.service, now: now) { release($0) }
         case .active, .resetting:
-            if afterData, stream.send.unsent > 0 || stream.id == 0 {
+            if afterData, !stream.send.isAcknowledged || stream.id == 0 {
                 stream.state = .resetting(reason)
                 becameSendable(stream)
                 delivered(stream)
@@ -207,6 +219,8 @@ public final class Session {
         saidGoaway = true
         refusesOpens = code != .superseded
         hasFailed = !code.letsStreamsFinish
-        goawayDue = Goaway(code: code, lastStream: highestPeerID, text: text)
+        let goaway = Goaway(code: code, lastStream: highestPeerID, text: text)
+        goawayDue = goaway
+        if code.letsStreamsFinish { farewell = goaway }
     }
 }

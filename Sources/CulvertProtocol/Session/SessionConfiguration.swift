@@ -15,12 +15,14 @@ public struct SessionConfiguration: Sendable {
     /// Streams that the peer may have open at once.
     public var maximumStreams: Int
     public var openWait: UInt64
-    /// The session is silent when nothing has arrived for this long; pings go out at a third of it.
+    /// A lane is silent when nothing has arrived on it for this long; pings go out at a third of it.
     public var keepalive: UInt64
+    /// How long a session outlives its last lane.
+    public var resumeTimeout: UInt64
 
     public init(
         role: Role, name: String, streamWindow: Int = 8 << 20, maximumStreams: Int = 16_384,
-        openWait: UInt64 = 10_000_000, keepalive: UInt64 = 15_000_000_000
+        openWait: UInt64 = 10_000_000, keepalive: UInt64 = 5_000_000_000, resumeTimeout: UInt64 = 60_000_000_000
     ) {
         self.role = role
         self.name = name
@@ -28,6 +30,7 @@ public struct SessionConfiguration: Sendable {
         self.maximumStreams = maximumStreams
         self.openWait = openWait
         self.keepalive = keepalive
+        self.resumeTimeout = resumeTimeout
     }
 
     /// Bytes of one stream that are read ahead of what has been sent: the bulk that a session queues in front of a
@@ -35,6 +38,11 @@ public struct SessionConfiguration: Sendable {
     static let readAhead = 256 << 10
     /// An acknowledgement that is not urgent waits this long for company.
     static let ackDelay: UInt64 = 20_000_000
+    /// How often lanes of one session ping while they carry something, and the least time after which one lags.
+    static let lanePing: UInt64 = 100_000_000
+    static let leastLag: UInt64 = 200_000_000
+    /// How long beyond the last data.
+    static let comparison: UInt64 = 1_000_000_000
     /// How often streams that wait for memory look again.
     static let memoryRetry: UInt64 = 5_000_000
 }
@@ -55,14 +63,20 @@ public enum SessionEvent {
     case closed(SessionStream)
     /// The peer will take no new streams, or nothing at all.
     case goaway(Goaway)
-    /// Nothing has arrived for the keepalive time.
-    case silent
+    /// A further lane can be used.
+    case joined(SessionLane)
+    /// The peer has lost this lane and made another in its place.
+    case replaced(SessionLane)
+    /// Nothing has arrived on this lane for the keepalive time.
+    case silent(SessionLane)
+    /// There has been no lane for the resume timeout.
+    case expired
 
     var stream: SessionStream? {
         switch self {
         case .opened(let stream), .writable(let stream), .ended(let stream), .reset(let stream, _), .closed(let stream):
             stream
-        case .established, .goaway, .silent:
+        case .established, .goaway, .joined, .replaced, .silent, .expired:
             nil
         }
     }

@@ -3,8 +3,12 @@ import Glibc
 /// A stream's direction from the peer: puts bytes in order, keeps what the local side has not taken, grants credit.
 ///
 /// Invariant: `queue.start ≤ queue.end ≤ received ≤ credit`. Bytes between `queue.end` and `received` are on offer to the
-/// local side at this moment; `settle` says what became of them.
+/// local side at this moment; `settle` says what became of them. What arrived ahead of a gap lies in the queue behind its
+/// end, and `ahead` says where.
 struct ReceiveHalf: ~Copyable {
+    /// Ranges ahead of a gap that are kept; more would be a peer that sends single bytes to waste memory.
+    private static let mostGaps = 4096
+
     var queue: ByteQueue
     private(set) var received: UInt64 = 0
     /// What the peer was told that it may send.
@@ -16,6 +20,9 @@ struct ReceiveHalf: ~Copyable {
     private var acknowledged: UInt64 = 0
     private var endAcknowledged = false
     private var endTold = false
+    private var ahead = RangeList()
+    /// The next ACK repeats what an earlier one said: that one may be lost.
+    private var mustRepeat = false
 
     init(pool: ChunkPool, window: ReceiveWindow) {
         queue = ByteQueue(pool: pool)
@@ -36,7 +43,7 @@ struct ReceiveHalf: ~Copyable {
     /// Lets go of what has arrived and not been taken.
     mutating func discard() { queue.release(upTo: queue.end) }
 
-    /// - Returns: the bytes of `payload` that are new. They must be settled before the next call.
+    /// - Returns: the bytes of `payload` that come next. They must be settled before the next call.
     mutating func accept(
         stream: UInt64, offset: UInt64, payload: UnsafeRawBufferPointer, fin: Bool
     ) throws(ProtocolViolation) -> UnsafeRawBufferPointer {
@@ -44,26 +51,56 @@ struct ReceiveHalf: ~Copyable {
         guard !overflow, end <= credit else {
             throw ProtocolViolation("stream \(stream): sent up to \(end), credit ends at \(credit)")
         }
-        guard offset <= received else {
-            throw ProtocolViolation("stream \(stream): offset \(offset) leaves a gap behind \(received)")
-        }
         if let final, end > final || (fin && end != final) {
             throw ProtocolViolation("stream \(stream): offset \(end) contradicts its end at \(final)")
         }
+        let knewEnd = final != nil
         if fin {
-            guard end >= received else {
-                throw ProtocolViolation("stream \(stream): ends at \(end), before \(received), which has arrived")
+            let arrived = max(received, queue.reach)
+            guard end >= arrived else {
+                throw ProtocolViolation("stream \(stream): ends at \(end), before \(arrived), which has arrived")
             }
             final = end
         }
-        guard end > received else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        guard end > received else {
+            // The peer does not know that this has arrived.
+            if !payload.isEmpty || knewEnd { mustRepeat = true }
+            return UnsafeRawBufferPointer(start: nil, count: 0)
+        }
+        guard offset <= received else {
+            try keep(payload, at: offset, stream: stream)
+            return UnsafeRawBufferPointer(start: nil, count: 0)
+        }
         let fresh = UnsafeRawBufferPointer(rebasing: payload[Int(received - offset)...])
         received = end
         return fresh
     }
 
+    /// Puts what another lane is late with aside.
+    private mutating func keep(_ payload: UnsafeRawBufferPointer, at offset: UInt64, stream: UInt64) throws(ProtocolViolation) {
+        guard !payload.isEmpty else { return }
+        queue.place(payload, at: offset)
+        ahead.insert(offset..<offset + UInt64(payload.count))
+        guard ahead.count <= Self.mostGaps else {
+            throw ProtocolViolation("stream \(stream): more than \(Self.mostGaps) gaps")
+        }
+    }
+
+    /// What was kept and now follows without a gap becomes part of the queue.
+    /// - Returns: whether there was any.
+    private mutating func absorb() -> Bool {
+        guard let first = ahead.first, first.lowerBound <= received else { return false }
+        let reached = max(received, first.upperBound)
+        ahead.remove(upTo: reached)
+        guard reached > received else { return false }
+        received = reached
+        queue.extend(to: reached)
+        return true
+    }
+
     /// The first `taken` of the bytes on offer went to the local side; the rest is kept.
-    mutating func settle(_ offered: UnsafeBufferPointer<iovec>, taken: Int) {
+    /// - Returns: whether bytes that were ahead of a gap are next for the local side.
+    mutating func settle(_ offered: UnsafeBufferPointer<iovec>, taken: Int) -> Bool {
         var skip = taken
         if taken > 0 { queue.skip(to: queue.end + UInt64(taken)) }
         for piece in offered {
@@ -71,6 +108,8 @@ struct ReceiveHalf: ~Copyable {
             skip -= gone
             queue.append(UnsafeRawBufferPointer(start: piece.iov_base! + gone, count: piece.iov_len - gone))
         }
+        let nothingWaits = queue.isEmpty
+        return absorb() && nothingWaits
     }
 
     /// True once: the local side is to be told that everything has arrived.
@@ -85,7 +124,10 @@ struct ReceiveHalf: ~Copyable {
         received - acknowledged >= 128 << 10 || creditIsDue || (isDelivered && !endAcknowledged)
     }
 
-    var ackIsDue: Bool { received > acknowledged || ackIsUrgent }
+    var ackIsDue: Bool { received > acknowledged || mustRepeat || ackIsUrgent }
+
+    /// An ACK may have been lost.
+    mutating func repeatAck() { mustRepeat = true }
 
     private var creditIsDue: Bool {
         final == nil && queue.start + UInt64(window.size) >= credit + UInt64(window.size / 2)
@@ -95,6 +137,7 @@ struct ReceiveHalf: ~Copyable {
     mutating func acknowledge(stream: UInt64) -> Ack {
         if final == nil { credit = max(credit, queue.start + UInt64(window.size)) }
         acknowledged = received
+        mustRepeat = false
         endAcknowledged = isDelivered
         return Ack(stream: stream, received: received, credit: credit, fin: isDelivered)
     }

@@ -1,6 +1,6 @@
 /// A stream's place in the scheduler.
 struct Schedule {
-    enum Place { case none, fresh, backlogged }
+    enum Place { case none, fresh, backlogged, pinned }
     var place = Place.none
     /// Bytes it may send before it goes behind the others.
     var deficit = 0
@@ -13,6 +13,10 @@ struct Schedule {
 struct Scheduler {
     private var fresh = Fifo<SessionStream>()
     private var backlogged = Fifo<SessionStream>()
+    /// Cannot take the lane that asked last.
+    private var pinned = Fifo<SessionStream>()
+
+    var hasPinned: Bool { !pinned.isEmpty }
 
     var isEmpty: Bool { fresh.isEmpty && backlogged.isEmpty }
 
@@ -33,11 +37,18 @@ struct Scheduler {
         }
     }
 
-    /// The stream whose turn it is; it stays at its place. Charge it for what it sends.
-    mutating func next() -> SessionStream? {
+    /// The stream whose turn it is among those that may take the lane that asks; it stays at its place. Charge it for what it
+    /// sends.
+    mutating func next(where mayTakeLane: (SessionStream) -> Bool) -> SessionStream? {
         while true {
             let fromFresh = !fresh.isEmpty
             guard let stream = fromFresh ? fresh.first : backlogged.first else { return nil }
+            guard mayTakeLane(stream) else {
+                _ = fromFresh ? fresh.popFirst() : backlogged.popFirst()
+                stream.schedule.place = .pinned
+                pinned.append(stream)
+                continue
+            }
             if stream.hasFrame && stream.schedule.deficit > 0 { return stream }
             _ = fromFresh ? fresh.popFirst() : backlogged.popFirst()
             if stream.hasFrame {
@@ -50,6 +61,14 @@ struct Scheduler {
                 stream.schedule.place = .none
                 stream.schedule.isBulk = stream.send.unsent > 0
             }
+        }
+    }
+
+    /// Those that were passed over are considered again.
+    mutating func unpin() {
+        while let stream = pinned.popFirst() {
+            stream.schedule.place = .none
+            add(stream)
         }
     }
 

@@ -1,15 +1,32 @@
 /// A stream's direction towards the peer: bytes wait here until they are sent, and stay until they are acknowledged.
 ///
-/// Invariant: `queue.start ≤ sent ≤ queue.end` and `sent ≤ credit`; `queue.start` is what the peer has acknowledged.
+/// Invariant: `queue.start ≤ sent ≤ queue.end` and `sent ≤ credit`; `queue.start` is what the peer has acknowledged. Every
+/// offset in `queue.start ..< sent` is in flight on some lane or in `lost`.
 struct SendHalf: ~Copyable {
     enum End { case open, wanted, sent, acknowledged }
 
+    /// Bytes that one lane took, and when.
+    private struct Flight {
+        let lane: UInt32
+        var range: Range<UInt64>
+        let sentAt: UInt64
+    }
+
+    /// Flights on one lane that follow each other within this time, in nanoseconds, are kept as one.
+    private static let together: UInt64 = 5_000_000
+
     var queue: ByteQueue
-    /// Offset of the next byte to send.
+    /// Offset of the next byte to send for the first time.
     private(set) var sent: UInt64 = 0
     /// Bytes before this offset may be sent.
     private(set) var credit: UInt64
     private(set) var end = End.open
+    /// In the order in which they were sent.
+    private var flights: [Flight] = []
+    /// Sent on a lane that was lost or lags: to be sent again.
+    private var lost = RangeList()
+    /// The end was sent at least once.
+    private var toldEnd = false
 
     init(pool: ChunkPool, credit: UInt64) {
         queue = ByteQueue(pool: pool)
@@ -17,26 +34,49 @@ struct SendHalf: ~Copyable {
     }
 
     var unsent: Int { Int(queue.end - sent) }
-    /// Bytes that may be sent now.
-    var sendable: Int { Int(min(queue.end, credit) - sent) }
+    /// Whether there are bytes that may be sent now.
+    var isSendable: Bool { !lost.isEmpty || sent < min(queue.end, credit) }
     /// The end may be told: it is wanted, and nothing is left in front of it.
-    var endIsDue: Bool { end == .wanted && sent == queue.end }
+    var endIsDue: Bool { end == .wanted && sent == queue.end && lost.isEmpty }
+    /// The peer has everything that was written.
+    var isAcknowledged: Bool { queue.isEmpty }
 
     mutating func finish() {
         if end == .open { end = .wanted }
     }
 
-    /// The next run of at most `limit` bytes, already counted as sent. Empty if there is nothing to send but the end.
+    /// The next run of at most `limit` bytes, already counted as sent; what was lost comes first. Empty if there is nothing
+    /// to send but the end.
     /// - Returns: `bytes` has `Chunk.headroom` writable bytes in front of it.
-    mutating func take(limit: Int) -> (offset: UInt64, bytes: UnsafeMutableRawBufferPointer, fin: Bool) {
-        let offset = sent
-        let count = min(limit, sendable)
-        let run = count > 0
-            ? queue.contiguous(from: offset, limit: count) : UnsafeMutableRawBufferPointer(start: nil, count: 0)
-        sent += UInt64(run.count)
-        let fin = endIsDue
-        if fin { end = .sent }
+    mutating func take(
+        limit: Int, lane: UInt32, now: UInt64
+    ) -> (offset: UInt64, bytes: UnsafeMutableRawBufferPointer, fin: Bool) {
+        let offset = lost.first?.lowerBound ?? sent
+        let stop = lost.first?.upperBound ?? min(queue.end, credit)
+        let run = stop > offset
+            ? queue.contiguous(from: offset, limit: min(limit, Int(stop - offset)))
+            : UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        let reached = offset + UInt64(run.count)
+        note(offset..<reached, lane, now)
+        lost.remove(upTo: reached)
+        sent = max(sent, reached)
+        let fin = endIsDue && reached == queue.end
+        if fin {
+            end = .sent
+            toldEnd = true
+        }
         return (offset, run, fin)
+    }
+
+    private mutating func note(_ range: Range<UInt64>, _ lane: UInt32, _ now: UInt64) {
+        guard !range.isEmpty else { return }
+        if let last = flights.last, last.lane == lane, last.range.upperBound == range.lowerBound,
+            now < last.sentAt + Self.together
+        {
+            flights[flights.count - 1].range = last.range.lowerBound..<range.upperBound
+        } else {
+            flights.append(Flight(lane: lane, range: range, sentAt: now))
+        }
     }
 
     /// Positions that lie behind what is known are repeats and change nothing.
@@ -44,12 +84,30 @@ struct SendHalf: ~Copyable {
         guard ack.received <= sent else {
             throw ProtocolViolation("stream \(ack.stream): acknowledges \(ack.received), only \(sent) was sent")
         }
-        guard !ack.fin || (end == .sent || end == .acknowledged) && ack.received == queue.end else {
+        guard !ack.fin || toldEnd && ack.received == queue.end else {
             throw ProtocolViolation("stream \(ack.stream): acknowledges an end that was not sent")
         }
-        if ack.received > queue.start { queue.release(upTo: ack.received) }
+        if ack.received > queue.start {
+            queue.release(upTo: ack.received)
+            flights.removeAll { $0.range.upperBound <= ack.received }
+            lost.remove(upTo: ack.received)
+        }
         credit = max(credit, ack.credit)
         if ack.fin { end = .acknowledged }
+    }
+
+    /// What this lane took and the peer has not acknowledged has to be sent again.
+    mutating func lose(_ lane: UInt32) {
+        for flight in flights where flight.lane == lane {
+            lost.insert(max(flight.range.lowerBound, queue.start)..<flight.range.upperBound)
+        }
+        flights.removeAll { $0.lane == lane }
+        askForEnd()
+    }
+
+    /// Tells the end again if it is not acknowledged: the peer may be done with the stream and its answer lost.
+    mutating func askForEnd() {
+        if end == .sent { end = .wanted }
     }
 
     /// Lets go of everything, sent or not.
@@ -57,5 +115,7 @@ struct SendHalf: ~Copyable {
         sent = queue.end
         credit = max(credit, sent)
         queue.release(upTo: queue.end)
+        flights = []
+        lost.removeAll()
     }
 }

@@ -91,8 +91,8 @@ public final class SessionStream {
     var hasFrame: Bool {
         switch state {
         case .waiting, .gone: false
-        case .active: id == 0 || send.sendable > 0 || send.endIsDue
-        case .resetting: id == 0 || send.sendable > 0 || send.unsent == 0
+        case .active: id == 0 || send.isSendable || send.endIsDue
+        case .resetting: id == 0 || send.isSendable || send.isAcknowledged
         }
     }
 

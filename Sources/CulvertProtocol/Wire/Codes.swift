@@ -67,8 +67,8 @@ public struct GoawayCode: RawRepresentable, Hashable, Sendable, CustomStringConv
     public static let unsupportedVersion = GoawayCode(rawValue: 3)
     /// Both relays dialled; the other session stays, and streams that are open on this one may finish.
     public static let superseded = GoawayCode(rawValue: 4)
-    /// Nothing arrived for too long.
-    public static let silent = GoawayCode(rawValue: 5)
+    /// The lane asks to join a session that the relay does not know: it restarted, gave the session up, or never had it.
+    public static let unknownSession = GoawayCode(rawValue: 5)
 
     /// Only new streams are concerned.
     public var letsStreamsFinish: Bool { self == .draining || self == .superseded }
@@ -80,7 +80,7 @@ public struct GoawayCode: RawRepresentable, Hashable, Sendable, CustomStringConv
         case .unknownPeer: "unknown-peer"
         case .unsupportedVersion: "unsupported-version"
         case .superseded: "superseded"
-        case .silent: "silent"
+        case .unknownSession: "unknown-session"
         default: "code-\(rawValue)"
         }
     }

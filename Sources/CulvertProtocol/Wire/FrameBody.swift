@@ -49,16 +49,19 @@ extension Hello {
         let version = try body.integer(UInt16.self), minimum = try body.integer(UInt16.self)
         let features = Features(rawValue: try body.integer())
         let session = SessionID(high: try body.integer(), low: try body.integer())
-        let lane = try body.integer(UInt16.self)
-        _ = try body.integer(UInt16.self)
+        let lane = try body.integer(UInt32.self), replaces = try body.integer(UInt32.self)
         let maximumStreams = try body.integer(UInt32.self)
+        _ = try body.integer(UInt32.self)
         let initialCredit = try body.integer(UInt64.self)
+        let secret = SessionID(high: try body.integer(), low: try body.integer())
         let name = try body.text(limit: WireLimit.name)
         self.init(session: session, initialCredit: initialCredit, maximumStreams: maximumStreams, name: name)
         self.version = version
         self.minimumVersion = minimum
         self.features = features
         self.lane = lane
+        self.replaces = replaces
+        self.secret = secret
     }
 }
 

@@ -32,9 +32,12 @@ struct FrameEncoder: ~Copyable {
         put(hello.session.high)
         put(hello.session.low)
         put(hello.lane)
-        put(UInt16(0))
+        put(hello.replaces)
         put(hello.maximumStreams)
+        put(UInt32(0))
         put(hello.initialCredit)
+        put(hello.secret.high)
+        put(hello.secret.low)
         put(hello.name, limit: WireLimit.name)
         return finish(.hello)
     }

@@ -10,8 +10,12 @@ public struct Hello: Equatable, Sendable {
     public var features: Features = []
     /// Chosen at random by the side that dialled; the other repeats it.
     public var session: SessionID
-    /// The lane's number within the session, from 0.
-    public var lane: UInt16 = 0
+    /// The lane's number within the session: 0 makes the session, any other joins it. The side that dialled counts.
+    public var lane: UInt32 = 0
+    /// The number of a lane that this one takes the place of, which is dead for the sender; its own number if there is none.
+    public var replaces: UInt32 = 0
+    /// Known to both relays of the session and to nobody else; in the listener's HELLO all zeros.
+    public var secret = SessionID(high: 0, low: 0)
     /// Credit that every stream starts with, towards the sender of this frame.
     public var initialCredit: UInt64
     /// Streams that the receiver of this frame may have open at once.
@@ -33,7 +37,7 @@ public struct Features: OptionSet, Sendable {
     public init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
-/// 128 random bits.
+/// 128 random bits: what a session is called, or the secret that opens it to further lanes.
 public struct SessionID: Hashable, Sendable, CustomStringConvertible {
     public var high: UInt64
     public var low: UInt64
@@ -47,6 +51,9 @@ public struct SessionID: Hashable, Sendable, CustomStringConvertible {
         var generator = SystemRandomNumberGenerator()
         return SessionID(high: generator.next(), low: generator.next())
     }
+
+    /// Compares in a time that tells nothing of where the difference is.
+    func matchesSecret(_ other: SessionID) -> Bool { (high ^ other.high) | (low ^ other.low) == 0 }
 
     public var description: String {
         func hexadecimal(_ value: UInt64) -> String {
@@ -125,5 +132,11 @@ public struct Goaway: Equatable, Sendable {
         self.code = code
         self.lastStream = lastStream
         self.text = text
+    }
+
+    /// As it goes over the wire.
+    public var frame: [UInt8] {
+        var encoder = FrameEncoder()
+        return Array(encoder.goaway(self))
     }
 }

@@ -2,6 +2,11 @@ import CulvertIO
 import CulvertProtocol
 import CulvertTLS
 
+/// Told that a lane has something to do.
+protocol LaneOwner: AnyObject {
+    func attend()
+}
+
 /// One TLS connection of a session: frames to ciphertext to socket, and back, in batches of 256 KiB.
 ///
 /// Invariant of both ciphertext buffers: `0 ≤ start ≤ end ≤ capacity`; what lies between waits to be sent or decrypted.
@@ -21,7 +26,8 @@ final class Lane: EventHandler, FrameSink {
     private var descriptor: Descriptor
     private let engine: any TLSEngine
     private var registration: Registration?
-    private unowned let owner: LiveSession
+    /// First whoever waits for the peer's HELLO, then the session that it names.
+    unowned var owner: any LaneOwner
 
     private var outbound: LinearBuffer
     private var inbound: LinearBuffer
@@ -31,6 +37,8 @@ final class Lane: EventHandler, FrameSink {
     private(set) var mayRead = true
     private var mayWrite = true
     private(set) var failure: String?
+    /// The peer closed it on purpose.
+    private(set) var wasClosed = false
     /// Why nothing can be sent any more. What has arrived may hold the reason behind that, so it is read first.
     private var sendFailure: String?
 
@@ -40,7 +48,10 @@ final class Lane: EventHandler, FrameSink {
     private(set) var bytesReceived: UInt64 = 0
     var summary: String { engine.summary }
 
-    init(_ connection: SecuredConnection, loop: EventLoop, owner: LiveSession) throws(IOError) {
+    /// - Parameter keepalive: after which sent bytes that nobody acknowledges break the connection.
+    init(
+        _ connection: SecuredConnection, loop: EventLoop, keepalive: Duration, owner: any LaneOwner
+    ) throws(IOError) {
         self.loop = loop
         self.owner = owner
         engine = connection.engine
@@ -51,7 +62,7 @@ final class Lane: EventHandler, FrameSink {
         inbound = LinearBuffer(capacity: max(Lane.batch, connection.leftover.count))
         staging = LinearBuffer(capacity: Lane.stagingCapacity)
         descriptor = connection.takeDescriptor()
-        descriptor.tuneForLane(notSentLowWater: Self.notSent, userTimeout: owner.peer.environment.limits.keepalive)
+        descriptor.tuneForLane(notSentLowWater: Self.notSent, userTimeout: keepalive)
         connection.leftover.withUnsafeBytes { inbound.append($0) }
         bytesReceived = UInt64(connection.leftover.count)
         registration = try loop.register(descriptor, self)
@@ -91,7 +102,10 @@ final class Lane: EventHandler, FrameSink {
             if step.produced > 0, !handle(UnsafeRawBufferPointer(rebasing: plaintext[..<step.produced])) {
                 return false
             }
-            if step.ended { failure = "the peer closed the connection" }
+            if step.ended {
+                failure = "the peer closed the connection"
+                wasClosed = true
+            }
             if step.ended || step.consumed == 0 && step.produced == 0 { break }
         }
         return true
@@ -113,11 +127,11 @@ final class Lane: EventHandler, FrameSink {
     }
 
     /// Sends what the session has to say until it falls silent or the socket is full.
-    func flush(_ session: Session) {
+    func flush(_ session: Session, _ half: SessionLane) {
         while failure == nil, sendFailure == nil, mayWrite {
             if outbound.isEmpty {
                 outbound.compact()
-                session.transmit(into: self, now: loop.now)
+                session.transmit(on: half, into: self, now: loop.now)
                 seal()
                 drainEngine()
                 if outbound.isEmpty { return }
@@ -139,6 +153,13 @@ final class Lane: EventHandler, FrameSink {
             sendFailure = IOError(errno: errno, operation: "send to \(remote)").description
             mayRead = true
         }
+    }
+
+    /// Tells the peer why this connection is of no use, and closes it.
+    func refuse(_ goaway: Goaway) {
+        goaway.frame.withUnsafeBytes { put($0) }
+        seal()
+        close()
     }
 
     /// Says goodbye as far as the socket takes it, and closes.

@@ -94,29 +94,15 @@ final class Acceptor {
 
     /// One frame that tells a host with a good certificate why it is not let in.
     private func sayGoaway(to connection: SecuredConnection, _ text: String) {
-        let session = Session(
-            configuration: SessionConfiguration(role: .listener, name: environment.relayName), pool: ChunkPool(),
-            budget: environment.memory, now: loop.now)
-        session.goaway(.unknownPeer, text)
-        let sink = OneFrame(engine: connection.engine)
-        session.transmit(into: sink, now: loop.now)
-        let descriptor = connection.takeDescriptor()
-        _ = sink.ciphertext.withUnsafeBytes { descriptor.write($0) }
-        descriptor.shutdownWrite()
-    }
-
-    private final class OneFrame: FrameSink {
-        private let engine: any TLSEngine
-        private(set) var ciphertext: [UInt8] = []
-
-        init(engine: any TLSEngine) { self.engine = engine }
-
-        var hasRoom: Bool { ciphertext.isEmpty }
-
-        func put(_ frame: UnsafeRawBufferPointer) {
-            ciphertext = [UInt8](unsafeUninitializedCapacity: engine.maximumCiphertext(for: frame.count)) { buffer, count in
-                count = (try? engine.encrypt(frame, into: UnsafeMutableRawBufferPointer(buffer))) ?? 0
+        let frame = Goaway(code: .unknownPeer, lastStream: 0, text: text).frame
+        let ciphertext = [UInt8](unsafeUninitializedCapacity: connection.engine.maximumCiphertext(for: frame.count)) {
+            buffer, count in
+            count = frame.withUnsafeBytes {
+                (try? connection.engine.encrypt($0, into: UnsafeMutableRawBufferPointer(buffer))) ?? 0
             }
         }
+        let descriptor = connection.takeDescriptor()
+        _ = ciphertext.withUnsafeBytes { descriptor.write($0) }
+        descriptor.shutdownWrite()
     }
 }

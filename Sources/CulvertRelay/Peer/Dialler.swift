@@ -1,12 +1,18 @@
 import CulvertIO
+import CulvertProtocol
 import CulvertTLS
 
-/// Makes connections to a peer: each address in turn, then again after a growing, random pause. Lives on the peer's loop.
+/// Makes one of the connections to a peer and makes it again when it is lost: each address in turn, then again after a
+/// growing, random pause. Lives on the peer's loop.
 final class Dialler {
-    private static let firstPause = Duration.milliseconds(500)
+    private static let firstPause = Duration.milliseconds(100)
     private static let longestPause = Duration.seconds(30)
+    /// While streams wait for the connection.
+    private static let longestPauseOfStreams = Duration.seconds(1)
+    /// A network that comes back is noticed at the next try, so tries are short.
+    private static let patienceOfStreams = Duration.seconds(3)
 
-    /// A session that lived for this long has shown that the peer can be reached.
+    /// What lived for this long has shown that the peer can be reached.
     private static let stable = Duration.seconds(5)
 
     private enum State {
@@ -17,13 +23,22 @@ final class Dialler {
     }
 
     private unowned let peer: Peer
+    /// From 0 on; the first one makes the session.
+    let number: Int
+    /// The lane that was lost and is to be replaced.
+    private(set) var lastLane: SessionLane?
     private var state = State.idle
     private var pause = Dialler.firstPause
     /// Addresses of this round that were not tried, and what became of the others.
     private var untried: ArraySlice<Endpoint> = []
     private var failures: [String] = []
+    /// Rounds so far: each begins with another address.
+    private var rounds = 0
 
-    init(peer: Peer) { self.peer = peer }
+    init(peer: Peer, number: Int) {
+        self.peer = peer
+        self.number = number
+    }
 
     /// Tries now, unless it is trying already.
     func dial() {
@@ -32,7 +47,11 @@ final class Dialler {
         case .pausing(let timer): peer.loop.cancel(timer)
         case .idle: break
         }
-        untried = peer.settings.addresses[...]
+        let addresses = peer.settings.addresses
+        guard !addresses.isEmpty else { return state = .idle }
+        let first = (number + rounds) % addresses.count
+        rounds += 1
+        untried = (addresses[first...] + addresses[..<first])[...]
         failures = []
         tryNext()
     }
@@ -45,10 +64,21 @@ final class Dialler {
         }
     }
 
-    /// There is no session any more. One that ended soon after it was made is a failed try.
-    /// - Parameter lifetime: nanoseconds.
-    func lost(after lifetime: UInt64) {
-        guard case .idle = state else { return }
+    /// The peer has taken the connection.
+    /// - Parameter resumed: into a session that was there before.
+    func succeeded(resumed: Bool) {
+        lastLane = nil
+        if resumed { pause = Self.firstPause }
+        stop()
+    }
+
+    /// The connection is gone. One that was lost soon after it was made is a failed try.
+    /// - Parameters:
+    ///   - lane: what to make another of; nil if its session is over.
+    ///   - lifetime: nanoseconds.
+    func lost(_ lane: SessionLane?, after lifetime: UInt64) {
+        lastLane = lane
+        guard case .idle = state, !peer.settings.addresses.isEmpty else { return }
         guard lifetime > Self.stable.nanoseconds else { return pauseThenDial() }
         pause = Self.firstPause
         dial()
@@ -71,7 +101,7 @@ final class Dialler {
             return peer.dialFailed(failures.joined(separator: "; "))
         }
         state = .connecting(
-            Connector(to: address, loop: peer.loop, timeout: peer.environment.limits.connectTimeout) { [self] result in
+            Connector(to: address, loop: peer.loop, timeout: patience) { [self] result in
                 switch consume result {
                 case .success(let descriptor): handshake(descriptor, with: address)
                 case .failure(let error): failed(error.description)
@@ -105,7 +135,7 @@ final class Dialler {
                     + "not '\(peer.settings.identity)'; is the address right? if so, set peers.\(peer.name).identity")
         }
         state = .idle
-        peer.adopt(connection, dialled: true)
+        peer.adopt(connection, by: self)
     }
 
     private func failed(_ text: String) {
@@ -113,9 +143,16 @@ final class Dialler {
         tryNext()
     }
 
+    private var streamsWait: Bool { peer.sessions.contains { $0.isDetached && !$0.legs.isEmpty } }
+
+    private var patience: Duration {
+        let limit = peer.environment.limits.connectTimeout
+        return streamsWait ? min(limit, Self.patienceOfStreams) : limit
+    }
+
     private func pauseThenDial() {
         let jittered = pause * Double.random(in: 0.5...1)
-        pause = min(pause * 2, Self.longestPause)
+        pause = min(pause * 2, streamsWait ? Self.longestPauseOfStreams : Self.longestPause)
         state = .pausing(peer.loop.schedule(after: jittered) { [self] in
             state = .idle
             dial()

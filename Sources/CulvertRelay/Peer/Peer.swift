@@ -11,8 +11,11 @@ final class Peer {
     private(set) var settings: PeerSettings
     private(set) var environment: RelayEnvironment
     private(set) var sessions: [LiveSession] = []
+    /// Connections of the peer that have not said HELLO.
+    private var newcomers: [Newcomer] = []
     private let targets: TargetQueue
-    private var dialler: Dialler?
+    /// One for each lane that this relay strives for; the first also makes the session.
+    private var diallers: [Dialler] = []
     private var waiting: [WaitingConnection] = []
     /// Why it takes no new streams, once it does not.
     private var farewell: String?
@@ -45,8 +48,8 @@ final class Peer {
         self.environment = environment
         self.loop = loop
         targets = TargetQueue(loop: loop)
-        dialler = Dialler(peer: self)
-        if !settings.addresses.isEmpty { dialler?.dial() }
+        adjustDiallers()
+        diallers.first?.dial()
         sample()
     }
 
@@ -64,10 +67,19 @@ final class Peer {
             // Who was let in under the old name opens nothing more.
             for session in sessions { session.drain(.draining, "the peer's identity changed") }
         }
-        if settings.addresses.isEmpty {
-            dialler?.stop()
-        } else if usable == nil, settings != old {
-            dialler?.dial()
+        guard settings != old, farewell == nil else { return }
+        adjustDiallers()
+        if usable == nil { diallers.first?.dial() } else { dialFurtherLanes() }
+    }
+
+    /// Has a dialler for each lane that is to be, and closes lanes that are no longer.
+    private func adjustDiallers() {
+        let count = settings.addresses.isEmpty ? 0 : settings.lanes
+        while diallers.count < count { diallers.append(Dialler(peer: self, number: diallers.count)) }
+        while diallers.count > count {
+            let dialler = diallers.removeLast()
+            dialler.stop()
+            for session in sessions { session.closeLane(of: dialler) }
         }
     }
 
@@ -77,6 +89,8 @@ final class Peer {
     private static let mostSessions = 8
     /// Sessions made within this time of each other were dialled by both relays at once.
     private static let simultaneous = Duration.seconds(5)
+    /// Connections that may be there before their HELLO.
+    private static let mostNewcomers = 32
     /// Local connections that may wait for a session.
     private static let mostWaiting = 1024
 
@@ -84,21 +98,84 @@ final class Peer {
     private var usable: LiveSession? { sessions.last { $0.isUsable } }
 
     /// A session is being made, so that there is something to wait for.
-    private var isConnecting: Bool { dialler?.isTrying ?? false || sessions.contains { !$0.isEstablished } }
+    private var isConnecting: Bool { diallers.first?.isTrying ?? false || sessions.contains { !$0.isEstablished } }
 
-    /// Takes a connection whose other end has proved to be this peer.
-    func adopt(_ connection: SecuredConnection, dialled: Bool) {
-        guard farewell == nil, sessions.count < Self.mostSessions else {
-            return logger.warning("connection from \(connection.remote) closed: \(farewell ?? "too many sessions")")
+    /// Takes a connection that the peer made.
+    func admit(_ connection: SecuredConnection) {
+        if newcomers.count >= Self.mostNewcomers { newcomers.first?.cancel() }
+        do {
+            newcomers.append(try Newcomer(connection, peer: self))
+        } catch {
+            logger.error("connection from \(connection.remote) closed: \(error)")
         }
+    }
+
+    /// A connection of the peer came to nothing.
+    func refused(_ lane: Lane, _ text: String) {
+        lastError = text
+        logger.warning("connection from \(lane.remote) closed: \(text)")
+    }
+
+    func forget(_ newcomer: Newcomer) { newcomers.removeAll { $0 === newcomer } }
+
+    /// The session that the peer's connection is for.
+    func host(_ hello: Hello) throws(ProtocolViolation) -> LiveSession {
+        if hello.lane > 0 {
+            guard let session = sessions.first(where: { $0.session.id == hello.session && !$0.dialled && !$0.isOver }) else {
+                throw ProtocolViolation(
+                    code: .unknownSession, "\(environment.relayName) knows no session \(hello.session): it restarted, or gave it up")
+            }
+            return session
+        }
+        if let farewell { throw ProtocolViolation(code: .draining, farewell) }
+        guard sessions.count < Self.mostSessions else { throw ProtocolViolation("more than \(Self.mostSessions) sessions") }
+        return makeSession(dialled: false)
+    }
+
+    /// Takes a connection that this relay made.
+    func adopt(_ connection: SecuredConnection, by dialler: Dialler) {
+        if let session = sessions.last(where: { $0.dialled && $0.isEstablished && !$0.isOver && !$0.isSuperseded }) {
+            session.join(connection, dialler: dialler, replacing: dialler.lastLane)
+        } else if dialler.number == 0, farewell == nil, usable == nil, sessions.count < Self.mostSessions {
+            makeSession(dialled: true).join(connection, dialler: dialler, replacing: nil)
+        }
+    }
+
+    private func makeSession(dialled: Bool) -> LiveSession {
         let budget = MemoryBudget(limit: environment.limits.sessionMemory, within: environment.memory)
-        sessions.append(LiveSession(connection: connection, dialled: dialled, peer: self, budget: budget))
+        let session = LiveSession(dialled: dialled, peer: self, budget: budget)
+        sessions.append(session)
+        return session
+    }
+
+    /// The dialled session that further lanes are for.
+    private var ownSession: LiveSession? { sessions.last { $0.dialled && $0.isUsable } }
+
+    private func dialFurtherLanes() {
+        guard let session = ownSession else { return }
+        for dialler in diallers where !session.links.contains(where: { $0.dialler === dialler }) { dialler.dial() }
+    }
+
+    /// A further lane is in use.
+    func joined(_ link: LaneLink) { link.dialler?.succeeded(resumed: true) }
+
+    /// The session goes on, with a lane less.
+    func laneLost(_ link: LaneLink, of session: LiveSession) {
+        if session.isDetached { lastError = "the connection was lost; streams wait for another" }
+        guard let dialler = link.dialler, farewell == nil || !session.legs.isEmpty, diallers.contains(where: { $0 === dialler })
+        else { return }
+        dialler.lost(link.half, after: loop.now - link.made)
     }
 
     func established(_ session: LiveSession, _ hello: Hello) {
         lastError = nil
-        dialler?.stop()
+        if session.dialled {
+            diallers.first?.succeeded(resumed: false)
+        } else if !sessions.contains(where: { $0.dialled && $0.isDetached }) {
+            diallers.forEach { $0.stop() }
+        }
         retireDuplicates(of: session, peerName: hello.name)
+        dialFurtherLanes()
         guard let usable else { return }
         for connection in takeWaiting() { open(connection.descriptor.take()!, connection.forward, on: usable) }
     }
@@ -108,6 +185,11 @@ final class Peer {
     private func retireDuplicates(of session: LiveSession, peerName: String) {
         let lesserDials = environment.relayName < peerName
         for other in sessions where other !== session && other.isUsable {
+            // It would not have, if it could still use the old one.
+            if other.isDetached, !session.dialled {
+                other.end(.sessionLost, "\(name) made a new session: its relay restarted, or gave the old one up")
+                continue
+            }
             let atOnce = session.made - min(other.made, session.made) < Self.simultaneous.nanoseconds
             let loser = atOnce && other.dialled != session.dialled && other.dialled == lesserDials ? session : other
             loser.drain(.superseded, "another session is used")
@@ -125,12 +207,14 @@ final class Peer {
         if farewell != nil {
             idleIfSo()
         } else if usable == nil {
-            if !settings.addresses.isEmpty { dialler?.lost(after: loop.now - session.made) }
+            diallers.first?.lost(nil, after: loop.now - session.made)
+            diallers.dropFirst().forEach { $0.stop() }
             if !isConnecting { failWaiting(text) }
         }
     }
 
     func dialFailed(_ text: String) {
+        if sessions.contains(where: \.isDetached) { return logger.warning("still no connection to \(name): \(text)") }
         lastError = text
         logger.warning("cannot reach \(name): \(text)")
         if !isConnecting { failWaiting(text) }
@@ -151,7 +235,7 @@ final class Peer {
             refuse(forward, ResetReason(.refused, "\(waiting.count) connections wait for a session with \(name)"))
         } else {
             waiting.append(WaitingConnection(descriptor, forward))
-            if !isConnecting { dialler?.dial() }
+            if !isConnecting { diallers.first?.dial() }
         }
     }
 
@@ -240,14 +324,17 @@ final class Peer {
     /// Ends every session at once.
     func stop(_ text: String) {
         retireDialler(text)
+        diallers.forEach { $0.stop() }
+        diallers = []
         cut += sessions.reduce(0) { $0 + $1.legs.count }
         for session in sessions { session.end(.shutdown, text) }
     }
 
     private func retireDialler(_ text: String) {
         farewell = text
-        dialler?.stop()
-        dialler = nil
+        // Streams that may finish may need a connection for that.
+        if !sessions.contains(where: \.isDetached) { diallers.forEach { $0.stop() } }
+        newcomers.forEach { $0.cancel() }
         if let sampling = sampling.take() { loop.cancel(sampling) }
         failWaiting(text)
     }

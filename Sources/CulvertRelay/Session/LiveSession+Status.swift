@@ -5,11 +5,13 @@ extension LiveSession {
             id: session.id.description, dialled: dialled, draining: session.isDraining,
             age: seconds(since: made), rtt: session.roundTrip.map(Self.milliseconds),
             rttMinimum: session.leastRoundTrip.map(Self.milliseconds),
-            lanes: lane.map {
-                [LaneStatus(
-                    local: $0.local, remote: $0.remote, tls: $0.summary, bytesSent: $0.bytesSent,
-                    bytesReceived: $0.bytesReceived)]
-            } ?? [],
+            lanesLost: lanesLost,
+            lanes: links.map {
+                LaneStatus(
+                    number: $0.half.number, local: $0.lane.local, remote: $0.lane.remote, tls: $0.lane.summary,
+                    rtt: $0.half.roundTrip.map(Self.milliseconds), bytesSent: $0.lane.bytesSent,
+                    bytesReceived: $0.lane.bytesReceived)
+            },
             streams: legs.values.sorted { ($0.opened, $0.stream.id) < ($1.opened, $1.stream.id) }.map(status))
     }
 

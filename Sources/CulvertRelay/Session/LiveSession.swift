@@ -2,13 +2,15 @@ import CulvertIO
 import CulvertProtocol
 import Logging
 
-/// A session on its loop: binds the protocol core to a lane and to local sockets.
+/// A session on its loop: binds the protocol core to lanes and to local sockets.
 ///
 /// Whatever happens marks the session for attention; `run` then does all that follows from it once, at the end of the
 /// loop's iteration: receive, events, transmit, timer.
-final class LiveSession: LoopTask {
+final class LiveSession: LoopTask, LaneOwner {
     /// Times in a row that room on the lane lets streams read on before other descriptors get their turn.
     private static let rounds = 4
+    /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
+    private static let mostLanes = 32
 
     let loop: EventLoop
     let session: Session
@@ -16,14 +18,18 @@ final class LiveSession: LoopTask {
     unowned let peer: Peer
     let made: UInt64
     private(set) var logger: Logger
-    private(set) var lane: Lane?
+    private(set) var links: [LaneLink] = []
+    /// Lanes lost so far, while the session went on.
+    private(set) var lanesLost = 0
+    /// Why the last lane was lost.
+    private var lastLoss: String?
     private(set) var isOver = false
     /// The legs of streams that are not over.
     private(set) var legs: [ObjectIdentifier: Leg] = [:]
 
     private var isMarked = false
     /// Another session with the same peer is used instead.
-    private var isSuperseded = false
+    private(set) var isSuperseded = false
     /// Why, until the peer is told.
     private var unsaidFarewell: String?
     /// Legs whose write failed while the protocol core was at work.
@@ -32,7 +38,7 @@ final class LiveSession: LoopTask {
     private var farewell: Goaway?
     private var timer: (handle: TimerHandle, at: UInt64)?
 
-    init(connection: SecuredConnection, dialled: Bool, peer: Peer, budget: MemoryBudget) {
+    init(dialled: Bool, peer: Peer, budget: MemoryBudget) {
         loop = peer.loop
         self.dialled = dialled
         self.peer = peer
@@ -43,17 +49,71 @@ final class LiveSession: LoopTask {
             configuration: SessionConfiguration(
                 role: dialled ? .dialler : .listener, name: peer.environment.relayName,
                 streamWindow: limits.streamWindow, maximumStreams: limits.streamsPerSession,
-                openWait: limits.openWait.nanoseconds, keepalive: limits.keepalive.nanoseconds),
+                openWait: limits.openWait.nanoseconds, keepalive: limits.keepalive.nanoseconds,
+                resumeTimeout: limits.sessionTimeout.nanoseconds),
             pool: peer.pool, budget: budget, now: loop.now)
-        do {
-            lane = try Lane(connection, loop: loop, owner: self)
-        } catch {
-            loop.schedule(after: .zero) { [self] in end(.sessionLost, error.description) }
-        }
         timer = (loop.schedule(after: limits.handshakeTimeout) { [self] in fire() }, 0)
+    }
+
+    // MARK: Lanes
+
+    /// Takes a connection that this relay made.
+    /// - Parameter replacing: the lane that it takes the place of, if there was one.
+    func join(_ connection: SecuredConnection, dialler: Dialler, replacing: SessionLane?) {
+        do {
+            let lane = try Lane(connection, loop: loop, keepalive: peer.environment.limits.keepalive, owner: self)
+            hold(lane, session.addLane(replacing: replacing, now: loop.now), dialler)
+        } catch {
+            logger.error("connection to \(connection.remote) closed: \(error)")
+            if links.isEmpty, !isEstablished { end(.sessionLost, error.description) }
+        }
+    }
+
+    /// Takes a connection that the peer made, and its HELLO.
+    func adopt(_ lane: Lane, _ hello: Hello) throws(ProtocolViolation) -> SessionLane {
+        if links.count >= Self.mostLanes, let oldest = links.min(by: { $0.made < $1.made }) {
+            drop(oldest, "newer lanes took its place")
+        }
+        let half = session.addLane(now: loop.now)
+        do throws(ProtocolViolation) {
+            try session.greet(half, hello, now: loop.now)
+        } catch {
+            session.lose(half, now: loop.now)
+            throw error
+        }
+        lane.owner = self
+        hold(lane, half, nil)
+        return half
+    }
+
+    private func hold(_ lane: Lane, _ half: SessionLane, _ dialler: Dialler?) {
+        links.append(LaneLink(lane, half, dialler: dialler, made: loop.now))
         attend()
     }
 
+    /// A lane is of no use any more; the session goes on with the others, or waits for another.
+    private func drop(_ link: LaneLink, _ text: String) {
+        guard let index = links.firstIndex(where: { $0 === link }) else { return }
+        links.remove(at: index)
+        link.lane.close()
+        session.lose(link.half, now: loop.now)
+        lanesLost += 1
+        lastLoss = text
+        if isEstablished, !isOver {
+            logger.warning("lane \(link.half.number) lost: \(text)", metadata: [
+                "remote": "\(link.lane.remote)", "lanes": "\(links.count)", "streams": "\(legs.count)",
+            ])
+        }
+        peer.laneLost(link, of: self)
+        attend()
+    }
+
+    /// The lane is not wanted any more; the others carry on.
+    func closeLane(of dialler: Dialler) {
+        if let link = links.first(where: { $0.dialler === dialler }) { drop(link, "the configuration has fewer lanes") }
+    }
+
+    var isDetached: Bool { session.isDetached }
     var isEstablished: Bool { session.peer != nil }
     /// New streams may be opened on it.
     var isUsable: Bool { isEstablished && !session.isDraining && !isSuperseded && !isOver }
@@ -67,24 +127,21 @@ final class LiveSession: LoopTask {
 
     func run() {
         isMarked = false
-        guard !isOver, let lane else { return }
-        receive(lane)
+        guard !isOver else { return }
+        receive()
         for _ in 0..<Self.rounds {
             handleEvents()
             guard !isOver else { return }
-            lane.flush(session)
+            for link in links { link.lane.flush(session, link.half) }
             guard session.hasEvents else { break }
         }
-        if let failure = lane.failure {
-            return end(
-                isSuperseded && legs.isEmpty ? .shutdown : .sessionLost,
-                farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
-        }
+        for link in links { if let failure = link.lane.failure { lost(link, failure) } }
+        guard !isOver else { return }
         sayFarewell()
-        if mayEnd, session.streamCount == 0, legs.isEmpty, lane.isFlushed, !session.wantsToTransmit {
+        if mayEnd, session.streamCount == 0, legs.isEmpty, links.allSatisfy(\.lane.isFlushed), !session.wantsToTransmit {
             return end(.shutdown, "drained")
         }
-        if lane.mayRead || session.hasEvents { attend() }
+        if session.hasEvents || links.contains(where: \.lane.mayRead) { attend() }
         arm()
     }
 
@@ -96,27 +153,46 @@ final class LiveSession: LoopTask {
         attend()
     }
 
-    private func receive(_ lane: Lane) {
-        lane.receive { bytes in
-            do throws(ProtocolViolation) {
-                // Not the loop's time: an iteration that was held up would make bytes older than they are, and the peer
-                // silent for as long.
-                try session.receive(bytes, now: EventLoop.monotonicNow) { stream, pieces in
-                    (stream.context as? Leg)?.deliver(pieces) ?? 0
-                }
-                handleEvents()
-                return !isOver
-            } catch {
-                violation(error)
-                return false
+    private func receive() {
+        for link in links {
+            link.lane.receive { take($0, on: link.half) }
+            guard !isOver else { return }
+        }
+    }
+
+    /// Takes what a lane brought.
+    /// - Returns: whether it may bring more.
+    func take(_ bytes: UnsafeRawBufferPointer, on half: SessionLane) -> Bool {
+        do throws(ProtocolViolation) {
+            // Not the loop's time: an iteration that was held up would make bytes older than they are, and the peer
+            // silent for as long.
+            try session.receive(bytes, on: half, now: EventLoop.monotonicNow) { stream, pieces in
+                (stream.context as? Leg)?.deliver(pieces) ?? 0
             }
+            handleEvents()
+            return !isOver
+        } catch {
+            violation(error)
+            return false
         }
     }
 
     private func violation(_ violation: ProtocolViolation) {
         session.goaway(violation.code, violation.description)
-        lane?.flush(session)
         end(.sessionLost, "\(peer.name) broke the protocol: \(violation)")
+    }
+
+    /// A connection broke. A session that has had a life waits for another one, unless the peer closed the last one on
+    /// purpose.
+    private func lost(_ link: LaneLink, _ failure: String) {
+        guard !isOver else { return }
+        let isLast = links.count == 1
+        if isLast, !isEstablished || isSuperseded || farewell != nil && (link.lane.wasClosed || legs.isEmpty) {
+            return end(
+                isSuperseded && legs.isEmpty ? .shutdown : .sessionLost,
+                farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
+        }
+        drop(link, failure)
     }
 
     // MARK: Events
@@ -130,6 +206,7 @@ final class LiveSession: LoopTask {
         switch event {
         case .established(let hello):
             logger[metadataKey: "session"] = "\(session.id)"
+            let lane = links.last?.lane
             logger.info("session established", metadata: [
                 "relay": "\(hello.name)", "remote": "\(lane?.remote ?? "")", "tls": "\(lane?.summary ?? "")",
             ])
@@ -141,17 +218,30 @@ final class LiveSession: LoopTask {
         case .reset(let stream, let reason): leg(of: stream)?.peerReset(reason)
         case .closed(let stream): leg(of: stream)?.finish()
         case .goaway(let goaway): receivedGoaway(goaway)
-        case .silent:
-            session.goaway(.silent, "nothing arrived for \(peer.environment.limits.keepalive)")
-            end(.sessionLost, "nothing arrived from \(peer.name) for \(peer.environment.limits.keepalive)")
+        case .joined(let half):
+            guard let link = link(of: half) else { return }
+            logger.info("lane \(half.number) joined", metadata: ["remote": "\(link.lane.remote)", "lanes": "\(links.count)"])
+            peer.joined(link)
+        case .replaced(let half):
+            if let link = link(of: half) { drop(link, "\(peer.name) made another in its place") }
+        case .silent(let half):
+            guard let link = link(of: half) else { return }
+            lost(link, "nothing arrived from \(peer.name) for \(peer.environment.limits.keepalive)")
+        case .expired:
+            let limit = peer.environment.limits.sessionTimeout
+            let loss = lastLoss ?? "the connection was lost"
+            end(.sessionLost, limit == .zero ? loss : "\(loss); no other could be made within \(limit)")
         }
     }
+
+    private func link(of half: SessionLane) -> LaneLink? { links.first { $0.half === half } }
 
     private func leg(of stream: SessionStream) -> Leg? { stream.context as? Leg }
 
     private func receivedGoaway(_ goaway: Goaway) {
         switch goaway.code {
         case .draining, .superseded:
+            guard farewell == nil else { return }
             farewell = goaway
             if goaway.code == .superseded { drain(.superseded, goaway.text) }
             logger.info("\(peer.name) takes no new streams on this session: \(goaway.text)")
@@ -202,7 +292,7 @@ final class LiveSession: LoopTask {
         guard !isOver else { return }
         guard isEstablished else { return end(.sessionLost, "\(peer.name) did not say HELLO in time") }
         // A process that was stopped for a while finds its timers due and the peer's bytes waiting: those count first.
-        if let lane { receive(lane) }
+        receive()
         guard !isOver else { return }
         session.advance(now: loop.now)
         attend()
@@ -228,11 +318,12 @@ final class LiveSession: LoopTask {
         isOver = true
         if let timer = timer.take() { loop.cancel(timer.handle) }
         for leg in Array(legs.values) { leg.abort(ResetReason(code, text), remote: false) }
-        if let lane = lane.take() {
-            if code == .shutdown { session.goaway(.draining, text) }
-            lane.flush(session)
-            lane.close()
+        if code == .shutdown { session.goaway(.draining, text) }
+        for link in links {
+            link.lane.flush(session, link.half)
+            link.lane.close()
         }
+        links = []
         peer.ended(self, code: code, text)
     }
 }

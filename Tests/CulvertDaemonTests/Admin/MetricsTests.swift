@@ -38,7 +38,7 @@ import Testing
         #"culvert_peer_streams_reset_total{peer="hostb"} 3"#,
         #"culvert_peer_sent_bytes_total{peer="hostb"} 1073741824"#,
         #"culvert_session_rtt_seconds{peer="hostb",session="00c0ffee"} 0.0005"#,
-        #"culvert_lane_sent_bytes_total{lane="0",peer="hostb",session="00c0ffee"} 5000"#,
+        #"culvert_lane_sent_bytes_total{lane="4",peer="hostb",session="00c0ffee"} 5000"#,
         #"culvert_peer_streams{direction="incoming",peer="hostb"} 1"#,
         #"culvert_peer_streams{direction="outgoing",peer="hostc"} 0"#,
         #"culvert_peer_unacknowledged_bytes{peer="hostb"} 2000"#,

@@ -46,11 +46,11 @@ extension RelayStatus {
                 name: "hostb", addresses: ["10.0.0.2:16515"],
                 sessions: [
                     SessionStatus(
-                        id: "00c0ffee", dialled: true, draining: false, age: 60, rtt: 0.5, rttMinimum: 0.25,
+                        id: "00c0ffee", dialled: true, draining: false, age: 60, rtt: 0.5, rttMinimum: 0.25, lanesLost: 1,
                         lanes: [
                             LaneStatus(
-                                local: "10.0.0.1:5000", remote: "10.0.0.2:16515",
-                                tls: "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384", bytesSent: 5000, bytesReceived: 600)
+                                number: 4, local: "10.0.0.1:5000", remote: "10.0.0.2:16515",
+                                tls: "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384", rtt: 0.5, bytesSent: 5000, bytesReceived: 600)
                         ],
                         streams: [
                             .sample(id: 1, service: "web1", outgoing: true),

@@ -7,6 +7,8 @@ import Testing
 /// unless it is told to pass.
 final class ScriptedPeer {
     let session: Session
+    /// The first one; more with `session.addLane`.
+    let lane: SessionLane
     let pool = ChunkPool()
     let budget: MemoryBudget
     var now: UInt64 = 1_000_000_000
@@ -29,6 +31,7 @@ final class ScriptedPeer {
         self.budget = MemoryBudget(limit: budget)
         session = Session(
             configuration: configuration, id: SessionID(high: 1, low: 2), pool: pool, budget: self.budget, now: now)
+        lane = session.addLane(now: now)
         guard established else { return }
         try hear(.hello(hello(maximumStreams: peerMaximumStreams, initialCredit: initialCredit)))
         _ = said()
@@ -42,24 +45,36 @@ final class ScriptedPeer {
             name: "there")
     }
 
+    /// A further lane, greeted by both sides.
+    func rejoin(_ number: UInt32? = nil) throws -> SessionLane {
+        let lane = session.addLane(now: now)
+        var hello = hello()
+        hello.lane = number ?? (session.configuration.role == .dialler ? lane.number : 1)
+        hello.replaces = hello.lane
+        try hear(.hello(hello), on: lane)
+        return lane
+    }
+
     /// The id of the `n`th stream, from 0, that the session or its peer opens.
     func ownID(_ n: UInt64) -> UInt64 { 2 * n + (session.configuration.role == .dialler ? 1 : 2) }
     func peerID(_ n: UInt64) -> UInt64 { 2 * n + (session.configuration.role == .dialler ? 2 : 1) }
 
     /// Lets the session receive all of `frames` as one range.
-    func hear(_ frames: Frame...) throws(ProtocolViolation) { try hear(bytes: frames.flatMap(\.bytes)) }
+    func hear(_ frames: Frame..., on lane: SessionLane? = nil) throws(ProtocolViolation) {
+        try hear(bytes: frames.flatMap(\.bytes), on: lane)
+    }
 
-    func hear(bytes: [UInt8]) throws(ProtocolViolation) {
+    func hear(bytes: [UInt8], on lane: SessionLane? = nil) throws(ProtocolViolation) {
         let range = copy(bytes)
         defer { range.deallocate() }
-        try session.receive(range, now: now) { deliver($0, $1) }
+        try session.receive(range, on: lane ?? self.lane, now: now) { deliver($0, $1) }
     }
 
     /// What the session sends now.
     /// - Parameter room: bytes after which the lane takes no further frame.
-    func said(room: Int = .max) -> [Frame] {
+    func said(on lane: SessionLane? = nil, room: Int = .max) -> [Frame] {
         sink.room = room
-        session.transmit(into: sink, now: now)
+        session.transmit(on: lane ?? self.lane, into: sink, now: now)
         defer { sink.bytes = [] }
         do { return try Frame.decode(sink.bytes) } catch {
             Issue.record("the session sent a malformed frame: \(error)")
@@ -146,7 +161,10 @@ extension SessionEvent {
         case .reset(let stream, let reason): "reset \(stream.id) \(reason.code)"
         case .closed(let stream): "closed \(stream.id)"
         case .goaway(let goaway): "goaway \(goaway.code)"
-        case .silent: "silent"
+        case .joined(let lane): "joined \(lane.number)"
+        case .replaced(let lane): "replaced \(lane.number)"
+        case .silent(let lane): "silent \(lane.number)"
+        case .expired: "expired"
         }
     }
 }

@@ -38,10 +38,6 @@ final class SessionEnd {
     var act: () -> Bool = { false }
 
     fileprivate let sink = MemorySink()
-    /// Ranges on their way; `position` is how much of the first has arrived.
-    fileprivate var inbound: [(due: UInt64, bytes: [UInt8])] = []
-    fileprivate var position = 0
-    fileprivate var laneFree: UInt64 = 0
     /// All bytes that it sent.
     private(set) var transmitted = 0
 
@@ -58,6 +54,25 @@ final class SessionEnd {
     }
 }
 
+/// One connection between the two sessions; index 0 is the dialler's side.
+final class Wire {
+    let lanes: [SessionLane]
+    /// One way, in nanoseconds; nil: as the weather has it.
+    var latency: UInt64?
+    /// Nothing gets through, and nobody is told.
+    var isBlocked = false
+    fileprivate(set) var isCut = false
+    /// By receiving side: ranges on their way; `position` is how much of the first has arrived.
+    fileprivate var inbound: [[(due: UInt64, bytes: [UInt8])]] = [[], []]
+    fileprivate var position = [0, 0]
+    /// By sending side: when it takes more.
+    fileprivate var free: [UInt64] = [0, 0]
+    /// By sending side: all bytes that were put in.
+    fileprivate(set) var carried = [0, 0]
+
+    init(_ lanes: [SessionLane]) { self.lanes = lanes }
+}
+
 /// Two sessions that talk in memory, in virtual time.
 final class SessionPair {
     let ends: [SessionEnd]
@@ -65,6 +80,9 @@ final class SessionPair {
     var random: Seeded
     var weather: Weather
     private(set) var now: UInt64 = 1_000_000_000
+    private(set) var wires: [Wire] = []
+    /// Called at every step.
+    var onStep: () -> Void = {}
 
     var dialler: SessionEnd { ends[0] }
     var listener: SessionEnd { ends[1] }
@@ -82,7 +100,26 @@ final class SessionPair {
             adjust(&configuration)
             return SessionEnd(configuration, budget: budget, now: start)
         }
+        connect()
     }
+
+    /// Makes a further connection.
+    @discardableResult
+    func connect(replacing old: Wire? = nil) -> Wire {
+        let wire = Wire(ends.indices.map { ends[$0].session.addLane(replacing: $0 == 0 ? old?.lanes[0] : nil, now: now) })
+        wires.append(wire)
+        return wire
+    }
+
+    /// Loses a connection with everything that is on its way.
+    /// - Parameter sides: who notices now; the others go on believing in it.
+    func cut(_ wire: Wire, noticedBy sides: [Int] = [0, 1]) {
+        wire.isCut = true
+        for side in sides { ends[side].session.lose(wire.lanes[side], now: now) }
+    }
+
+    /// Nothing comes through this lane any more.
+    func isDead(_ lane: SessionLane) -> Bool { wires.contains { ($0.isCut || $0.isBlocked) && $0.lanes.contains { $0 === lane } } }
 
     /// Runs until both sides have heard the other's HELLO.
     func establish() { run("HELLO") { ends.allSatisfy { $0.session.peer != nil } } }
@@ -112,12 +149,15 @@ final class SessionPair {
     func settle() { run(for: 4 * weather.latency + 100_000_000) }
 
     private func step() {
+        onStep()
         var progress = false
         for index in ends.indices {
             progress = handleEvents(ends[index]) || progress
             progress = ends[index].act() || progress
-            progress = transmit(from: index) || progress
-            progress = receive(ends[index]) || progress
+            for wire in wires where !wire.isCut {
+                progress = transmit(from: index, on: wire) || progress
+                progress = receive(at: index, on: wire) || progress
+            }
         }
         if !progress { passTime() }
     }
@@ -125,50 +165,57 @@ final class SessionPair {
     private func handleEvents(_ end: SessionEnd) -> Bool {
         var any = false
         while let event = end.session.nextEvent() {
+            if case .replaced(let lane) = event { wires.first { $0.lanes.contains { $0 === lane } }?.isCut = true }
+            if case .silent(let lane) = event, isDead(lane) {
+                end.session.lose(lane, now: now)
+                wires.first { $0.lanes.contains { $0 === lane } }?.isCut = true
+            }
             end.onEvent(event)
             any = true
         }
         return any
     }
 
-    private func transmit(from index: Int) -> Bool {
-        let end = ends[index], other = ends[1 - index]
-        guard end.session.wantsToTransmit, end.laneFree <= now else { return false }
+    private func transmit(from index: Int, on wire: Wire) -> Bool {
+        let end = ends[index]
+        guard end.session.wantsToTransmit(on: wire.lanes[index]), wire.free[index] <= now else { return false }
         end.sink.room = weather.randomRoom ? 1 + random.below(weather.room) : weather.room
-        end.session.transmit(into: end.sink, now: now)
+        end.session.transmit(on: wire.lanes[index], into: end.sink, now: now)
         let bytes = end.takeSent()
         guard !bytes.isEmpty else { return false }
-        if let rate = weather.rate { end.laneFree = now + UInt64(bytes.count) * 1_000_000_000 / rate }
-        other.inbound.append((max(now, end.laneFree) + weather.latency, bytes))
+        wire.carried[index] += bytes.count
+        if let rate = weather.rate { wire.free[index] = now + UInt64(bytes.count) * 1_000_000_000 / rate }
+        wire.inbound[1 - index].append((max(now, wire.free[index]) + (wire.latency ?? weather.latency), bytes))
         return true
     }
 
-    private func receive(_ end: SessionEnd) -> Bool {
-        guard let first = end.inbound.first, first.due <= now else { return false }
-        let left = first.bytes.count - end.position
+    private func receive(at index: Int, on wire: Wire) -> Bool {
+        let end = ends[index]
+        guard !wire.isBlocked, let first = wire.inbound[index].first, first.due <= now else { return false }
+        let left = first.bytes.count - wire.position[index]
         let count =
             switch weather.cut {
             case .whole: left
             case .pieces: 1 + random.below(left)
             case .crumbs: min(left, 1 + random.below(40))
             }
-        let range = copy(first.bytes[end.position..<end.position + count])
+        let range = copy(first.bytes[wire.position[index]..<wire.position[index] + count])
         defer { range.deallocate() }
-        end.position += count
+        wire.position[index] += count
         if count == left {
-            end.inbound.removeFirst()
-            end.position = 0
+            wire.inbound[index].removeFirst()
+            wire.position[index] = 0
         }
-        do { try end.session.receive(range, now: now, deliver: end.deliver) } catch {
+        do { try end.session.receive(range, on: wire.lanes[index], now: now, deliver: end.deliver) } catch {
             Issue.record("\(error), seed \(seed)")
-            end.inbound = []
+            wire.inbound[index] = []
         }
         return true
     }
 
     private func passTime() {
-        let dues = ends.compactMap { $0.inbound.first?.due } + ends.map(\.session.deadline)
-            + ends.filter(\.session.wantsToTransmit).map(\.laneFree)
+        let alive = wires.filter { !$0.isCut }
+        let dues = alive.flatMap { $0.inbound.compactMap { $0.first?.due } + $0.free } + ends.map(\.session.deadline)
         let due = dues.filter { $0 > now }.min() ?? now + 1_000_000
         // Owners that wait for a chance, not for an event, get it every millisecond.
         now = min(due, now + 1_000_000)

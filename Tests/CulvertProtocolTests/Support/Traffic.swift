@@ -30,7 +30,8 @@ final class Traffic {
         legs = Array(repeating: [nil, nil], count: streams)
     }
 
-    func run() {
+    /// - Parameter finished: called once everything is over, before what is left is looked at.
+    func run(finished: () -> Void = {}) {
         pair.establish()
         for side in 0...1 {
             pair.ends[side].onEvent = { [unowned self] in handle($0, side) }
@@ -39,7 +40,8 @@ final class Traffic {
             }
             pair.ends[side].act = { [unowned self] in act(side) }
         }
-        pair.run("traffic") { started == plans.count && active.isEmpty }
+        pair.run("traffic", limit: 300_000_000_000) { started == plans.count && active.isEmpty }
+        finished()
         pair.settle()
     }
 
@@ -86,8 +88,9 @@ final class Traffic {
         case .ended(let stream): leg(of: stream)?.hasEnded()
         case .reset(let stream, let reason): leg(of: stream)?.wasReset = reason
         case .closed(let stream): leg(of: stream)?.isClosed = true
-        case .established, .goaway: break
-        case .silent: Issue.record("silent, seed \(pair.seed)")
+        case .established, .goaway, .joined, .replaced: break
+        case .silent(let lane): if !pair.isDead(lane) { Issue.record("silent, seed \(pair.seed)") }
+        case .expired: Issue.record("given up, seed \(pair.seed)")
         }
     }
 

@@ -56,12 +56,13 @@ struct Hex: Decodable, CustomStringConvertible {
 extension Frame: Decodable {
     private struct Fields: Decodable {
         var type: String
-        var version, minimumVersion, lane: UInt16?
+        var version, minimumVersion: UInt16?
+        var lane, replaces: UInt32?
         var priority: UInt8?
         var maximumStreams, code, errno: UInt32?
         /// 64-bit numbers are decimal strings, since JSON readers disagree on large ones.
         var features, initialCredit, stream, credit, offset, received, finalOffset, lastStream, value: String?
-        var session, name, service, text: String?
+        var session, secret, name, service, text: String?
         var first, payload: Hex?
         var fin, reset: Bool?
     }
@@ -114,7 +115,9 @@ extension Frame: Decodable {
         guard let session = fields.session, let high = UInt64(session.prefix(16), radix: 16),
             let low = UInt64(session.dropFirst(16), radix: 16), let credit = number(fields.initialCredit),
             let streams = fields.maximumStreams, let name = fields.name, let version = fields.version,
-            let minimum = fields.minimumVersion, let features = number(fields.features), let lane = fields.lane
+            let minimum = fields.minimumVersion, let features = number(fields.features), let lane = fields.lane,
+            let replaces = fields.replaces, let secret = fields.secret, let secretHigh = UInt64(secret.prefix(16), radix: 16),
+            let secretLow = UInt64(secret.dropFirst(16), radix: 16)
         else { return nil }
         var hello = Hello(
             session: SessionID(high: high, low: low), initialCredit: credit, maximumStreams: streams, name: name)
@@ -122,6 +125,8 @@ extension Frame: Decodable {
         hello.minimumVersion = minimum
         hello.features = Features(rawValue: features)
         hello.lane = lane
+        hello.replaces = replaces
+        hello.secret = SessionID(high: secretHigh, low: secretLow)
         return .hello(hello)
     }
 

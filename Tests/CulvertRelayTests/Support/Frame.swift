@@ -28,12 +28,13 @@ func counted(_ text: String) -> [UInt8] { big(UInt16(text.utf8.count)) + Array(t
 
 extension Frame {
     static func hello(
-        magic: UInt32 = 0x434C_5654, version: UInt16 = 1, minimum: UInt16 = 1, session: [UInt8] = Array(1...16), lane: UInt16 = 0,
-        streams: UInt32 = 100, credit: UInt64 = 64 << 10, name: String = "hand-made"
+        magic: UInt32 = 0x434C_5654, version: UInt16 = 1, minimum: UInt16 = 1, session: [UInt8] = Array(1...16), lane: UInt32 = 0,
+        replaces: UInt32? = nil, secret: [UInt8] = Array(101...116), streams: UInt32 = 100, credit: UInt64 = 64 << 10, name: String = "hand-made"
     ) -> Frame {
         Frame(
             kind: Kind.hello,
-            body: big(magic) + big(version) + big(minimum) + big(UInt64(0)) + session + big(lane) + big(UInt16(0)) + big(streams) + big(credit) + counted(name))
+            body: big(magic) + big(version) + big(minimum) + big(UInt64(0)) + session + big(lane) + big(replaces ?? lane) + big(streams)
+                + big(UInt32(0)) + big(credit) + secret + counted(name))
     }
 
     static func open(_ stream: UInt64, _ service: String, credit: UInt64 = 64 << 10, first: String = "") -> Frame {

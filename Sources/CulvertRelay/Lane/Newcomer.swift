@@ -1,0 +1,81 @@
+import CulvertIO
+import CulvertProtocol
+
+/// A connection whose other end has proved to be a peer, and has not said yet which session it belongs to.
+final class Newcomer: LaneOwner, LoopTask {
+    private unowned let peer: Peer
+    private var lane: Lane?
+    private var greeting = LaneGreeting()
+    private var timer: TimerHandle?
+    private var isMarked = false
+
+    init(_ connection: SecuredConnection, peer: Peer) throws(IOError) {
+        self.peer = peer
+        let limits = peer.environment.limits
+        lane = try Lane(connection, loop: peer.loop, keepalive: limits.keepalive, owner: self)
+        timer = peer.loop.schedule(after: limits.handshakeTimeout) { [self] in
+            end("\(peer.name) did not say HELLO in time", nil)
+        }
+        attend()
+    }
+
+    func attend() {
+        guard !isMarked, lane != nil else { return }
+        isMarked = true
+        peer.loop.enqueue(self)
+    }
+
+    func run() {
+        isMarked = false
+        guard let lane else { return }
+        var host: (session: LiveSession, half: SessionLane)?
+        lane.receive { bytes in
+            var input = bytes
+            do throws(ProtocolViolation) {
+                if host == nil {
+                    guard let hello = try greeting.receive(&input) else { return true }
+                    host = try settle(lane, hello)
+                }
+                return host!.session.take(input, on: host!.half)
+            } catch {
+                end("\(peer.name) was shown out: \(error)", error)
+                return false
+            }
+        }
+        if host != nil { return }
+        if let failure = lane.failure, self.lane != nil { return end(failure, nil) }
+        if lane.mayRead { attend() }
+    }
+
+    /// The lane goes to the session that the HELLO names, or to a new one.
+    private func settle(_ lane: Lane, _ hello: Hello) throws(ProtocolViolation) -> (LiveSession, SessionLane) {
+        let host = try peer.host(hello)
+        let half = try host.adopt(lane, hello)
+        leave()
+        return (host, half)
+    }
+
+    private func end(_ text: String, _ violation: ProtocolViolation?) {
+        guard let lane else { return }
+        leave()
+        peer.refused(lane, text)
+        if let violation {
+            lane.refuse(Goaway(code: violation.code, lastStream: 0, text: violation.description))
+        } else {
+            lane.close()
+        }
+    }
+
+    /// The peer goes without it.
+    func cancel() {
+        guard let lane else { return }
+        leave()
+        lane.close()
+    }
+
+    private func leave() {
+        lane = nil
+        if let timer = timer.take() { peer.loop.cancel(timer) }
+        peer.forget(self)
+    }
+}

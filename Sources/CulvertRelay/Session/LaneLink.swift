@@ -1,0 +1,18 @@
+import CulvertIO
+import CulvertProtocol
+
+/// A lane as its session holds it: the socket with its TLS, and what the protocol core knows of it.
+final class LaneLink {
+    let lane: Lane
+    let half: SessionLane
+    /// What made it, and makes another if it is lost; nil if the peer dialled.
+    let dialler: Dialler?
+    let made: UInt64
+
+    init(_ lane: Lane, _ half: SessionLane, dialler: Dialler?, made: UInt64) {
+        self.lane = lane
+        self.half = half
+        self.dialler = dialler
+        self.made = made
+    }
+}
