@@ -52,6 +52,7 @@ final class Host: Sendable {
               qmp: { connect: "unix:\(directory("{name}.qmp"))", allow: [\(peer)] }
               migrate: { connect: "unix:\(directory("migrate/{name}.sock"))", allow: [\(peer)] }
               stream: { connect: "tcp:127.0.0.1:\(tcpService)", allow: [\(peer)] }
+            limits: { session-timeout: 5s }
 
             """
         try configuration.write(toFile: directory("culvert.yaml"), atomically: true, encoding: .utf8)

@@ -1,6 +1,7 @@
 import CulvertIO
 import CulvertProtocol
 import CulvertTLS
+import Glibc
 
 /// Makes one of the connections to a peer and makes it again when it is lost: each address in turn, then again after a
 /// growing, random pause. Lives on the peer's loop.
@@ -32,6 +33,9 @@ final class Dialler {
     /// Addresses of this round that were not tried, and what became of the others.
     private var untried: ArraySlice<Endpoint> = []
     private var failures: [String] = []
+    /// No address of this round did anything but refuse; since when that has been so of all rounds.
+    private var isRefused = true
+    private var refusedSince: UInt64?
     /// Rounds so far: each begins with another address.
     private var rounds = 0
 
@@ -53,6 +57,7 @@ final class Dialler {
         rounds += 1
         untried = (addresses[first...] + addresses[..<first])[...]
         failures = []
+        isRefused = true
         tryNext()
     }
 
@@ -68,6 +73,7 @@ final class Dialler {
     /// - Parameter resumed: into a session that was there before.
     func succeeded(resumed: Bool) {
         lastLane = nil
+        refusedSince = nil
         if resumed { pause = Self.firstPause }
         stop()
     }
@@ -97,14 +103,20 @@ final class Dialler {
     private func tryNext() {
         guard let address = untried.popFirst() else {
             state = .idle
+            refusedSince = isRefused ? refusedSince ?? peer.loop.now : nil
             pauseThenDial()
-            return peer.dialFailed(failures.joined(separator: "; "))
+            return peer.dialFailed(
+                failures.joined(separator: "; "), refusedFor: refusedSince.map { peer.loop.now - $0 } ?? 0)
         }
         state = .connecting(
             Connector(to: address, loop: peer.loop, timeout: patience) { [self] result in
                 switch consume result {
-                case .success(let descriptor): handshake(descriptor, with: address)
-                case .failure(let error): failed(error.description)
+                case .success(let descriptor):
+                    isRefused = false
+                    handshake(descriptor, with: address)
+                case .failure(let error):
+                    isRefused = isRefused && error.errno == ECONNREFUSED
+                    failed(error.description)
                 }
             })
     }

@@ -213,8 +213,16 @@ final class Peer {
         }
     }
 
-    func dialFailed(_ text: String) {
-        if sessions.contains(where: \.isDetached) { return logger.warning("still no connection to \(name): \(text)") }
+    /// - Parameter refusedFor: nanoseconds for which its host has been there and its relay not.
+    func dialFailed(_ text: String, refusedFor: UInt64) {
+        if let session = sessions.first(where: { $0.isDetached && $0.dialled }) {
+            logger.warning("still no connection to \(name): \(text)")
+            // A relay that is only being restarted would not know the session either.
+            if refusedFor >= environment.limits.sessionTimeout.nanoseconds / 5 * 2 {
+                session.end(.sessionLost, "\(name)'s relay is gone: \(text)")
+            }
+            return
+        }
         lastError = text
         logger.warning("cannot reach \(name): \(text)")
         if !isConnecting { failWaiting(text) }
