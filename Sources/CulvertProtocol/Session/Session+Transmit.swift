@@ -6,7 +6,7 @@ extension Session {
     /// Something waits that `transmit` would send on this lane.
     public func wantsToTransmit(on lane: SessionLane) -> Bool {
         if hasFailed { return goawayDue != nil }
-        if ownHelloIsDue(on: lane) || goawayDue != nil && (lane.isGreeted || peer == nil) { return true }
+        if ownHelloIsDue(on: lane) || goawayFits(lane) { return true }
         guard lane.isGreeted else { return false }
         if lane.pingDue || lane.pongDue != nil { return true }
         guard !lane.isLagging || lane === openingLane else { return false }
@@ -40,7 +40,7 @@ extension Session {
             lane.helloIsDue = false
             return encoder.hello(ownHello(on: lane))
         }
-        if let goaway = goawayDue, lane.isGreeted || peer == nil {
+        if let goaway = goawayDue, goawayFits(lane) {
             goawayDue = nil
             return encoder.goaway(goaway)
         }
@@ -74,6 +74,12 @@ extension Session {
             if let reset = unconfirmedResets[id] { return encoder.reset(reset) }
         }
         return nil
+    }
+
+    /// One that lets streams finish must not overtake the OPENs before it.
+    private func goawayFits(_ lane: SessionLane) -> Bool {
+        guard let goaway = goawayDue else { return false }
+        return peer == nil || (goaway.code.letsStreamsFinish ? lane === openingLane : lane.isGreeted)
     }
 
     /// The listener's HELLO repeats what it has to hear first.
