@@ -21,7 +21,7 @@ import Testing
                 #expect(line.split(separator: " ").last.flatMap { Double($0) } != nil)
             }
         }
-        #expect(seen.count == 20)
+        #expect(seen.count == 21)
     }
 
     @Test(arguments: [
