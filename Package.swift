@@ -15,18 +15,20 @@ let package = Package(
         // C: system calls that Glibc's module lacks, and the system libraries.
         .target(name: "CLinux"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
 
-        // The four layers that know nothing of each other.
+        // The five layers that know nothing of each other.
         .target(name: "CulvertProtocol", swiftSettings: settings),
         .target(name: "CulvertIO", dependencies: ["CLinux"], swiftSettings: settings),
+        .target(name: "CulvertCompression", dependencies: ["CLZ4"], swiftSettings: settings),
         .target(name: "CulvertTLS", dependencies: ["COpenSSL", "CGnuTLS"], swiftSettings: settings),
 
         // What binds them.
         .target(
             name: "CulvertRelay",
             dependencies: [
-                "CulvertProtocol", "CulvertIO", "CulvertTLS",
+                "CulvertProtocol", "CulvertIO", "CulvertTLS", "CulvertCompression",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
@@ -69,6 +71,8 @@ let package = Package(
         .testTarget(
             name: "CulvertProtocolTests", dependencies: ["CulvertProtocol"], exclude: ["Vectors"],
             swiftSettings: settings),
+        .testTarget(
+            name: "CulvertCompressionTests", dependencies: ["CulvertCompression"], swiftSettings: settings),
         .testTarget(name: "CulvertIOTests", dependencies: ["CulvertIO"], swiftSettings: settings),
         .testTarget(name: "CulvertTLSTests", dependencies: ["CulvertTLS"], swiftSettings: settings),
         .testTarget(name: "CulvertRelayTests", dependencies: ["CulvertRelay"], swiftSettings: settings),

@@ -23,6 +23,7 @@ for_build() {
     need pkg-config has pkg-config
     need libssl-dev pkg-config --exists 'openssl >= 3.0'
     need libgnutls28-dev pkg-config --exists 'gnutls >= 3.7'
+    need liblz4-dev pkg-config --exists liblz4
     # Swift's Foundation, linked in statically, asks for it.
     need libcurl4-openssl-dev pkg-config --exists libcurl
 }

@@ -1,3 +1,4 @@
+import CulvertCompression
 import CulvertIO
 import CulvertTLS
 
@@ -32,6 +33,8 @@ public struct PeerSettings: Sendable, Equatable {
     public var identity: String
     /// TLS connections of a session that this relay dials, 1 to `PeerSettings.mostLanes`. They take the addresses in turn.
     public var lanes = 1
+    /// Of what this relay sends, on sessions made from now on. Whether the peer compresses is its own affair.
+    public var compression = CompressionMode.none
 
     public static let mostLanes = 16
 

@@ -42,8 +42,19 @@ public struct SessionStatus: Sendable, Codable, Equatable {
     public var rttMinimum: Double?
     /// Lanes that were lost while the session went on. With streams and no lane it waits for one.
     public var lanesLost: Int
+    public var compression: CompressionStatus
     public var lanes: [LaneStatus]
     public var streams: [StreamStatus]
+}
+
+/// Payload that went compressed, in bytes before and after. What did not shrink is in neither.
+public struct CompressionStatus: Sendable, Codable, Equatable {
+    /// Of what this relay sends: none, lz4 or auto.
+    public var mode: String
+    public var sentPlain: UInt64
+    public var sentPacked: UInt64
+    public var receivedPlain: UInt64
+    public var receivedPacked: UInt64
 }
 
 public struct LaneStatus: Sendable, Codable, Equatable {

@@ -14,6 +14,7 @@ import Testing
                 hostb  00c0ffee  1m00s  0.50 ms  0.25 ms      1        2      12      3  1.00 GiB  2.00 KiB
                 hostc  none          -        -        -      0        0       0      0       0 B       0 B
                 hostb: lane 4, 10.0.0.1:5000 - 10.0.0.2:16515, OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384
+                hostb: compressed (auto) 3.91 KiB to 0.98 KiB
                 hostc: no session: connection refused?[31m
 
                 STREAM  PEER   SERVICE  DIRECTION  STATE  AGE      SENT        RATE  RECEIVED  RATE   UNACKED  UNDELIVERED  WINDOW OUT        IN

@@ -17,17 +17,20 @@ import Testing
         var testDescription: String { name }
 
         /// - Parameter saysHello: first, so that the misdeed is the second thing.
-        init(_ name: String, _ frames: Frame..., saysHello: Bool = true, reason: String, code: UInt32 = 1) {
+        init(_ name: String, _ frames: Frame..., saysHello: Bool = true, features: UInt64 = 0, reason: String, code: UInt32 = 1) {
             self.name = name
-            bytes = ((saysHello ? [Frame.hello()] : []) + frames).flatMap(\.bytes)
+            bytes = ((saysHello ? [Frame.hello(features: features)] : []) + frames).flatMap(\.bytes)
             self.reason = reason
             self.code = code
         }
     }
 
+    /// 64 times the letter a.
+    private static let block: [UInt8] = [0x1F, 0x61, 1, 0, 39, 0x50, 0x61, 0x61, 0x61, 0x61, 0x61]
+
     static let misdeeds = [
         Misdeed("a frame of type 0", Frame(kind: 0), reason: "unknown frame type 0"),
-        Misdeed("a frame of type 9", Frame(kind: 9), reason: "unknown frame type 9"),
+        Misdeed("a frame of type 10", Frame(kind: 10), reason: "unknown frame type 10"),
         Misdeed("a frame of type 255", Frame(kind: 255, flags: 255, length: .max), reason: "unknown frame type 255"),
         Misdeed("a flag that does not exist", Frame(kind: Frame.Kind.ping, flags: 1, body: big(UInt64(1))), reason: "flags 1"),
         Misdeed("a reserved bit", Frame(kind: Frame.Kind.ping, reserved: 1, body: big(UInt64(1))), reason: "reserved bits"),
@@ -72,6 +75,12 @@ import Testing
         Misdeed(
             "more than an ACK has", Frame(kind: Frame.Kind.ack, stream: 1, body: [UInt8](repeating: 0, count: 17)),
             reason: "too many"),
+        Misdeed(
+            "a block that nobody asked for", .open(1, "silent"), .packed(1, at: 0, plain: 64, block), reason: "told that it is understood"),
+        Misdeed("a block that is no LZ4", .open(1, "silent"), .packed(1, at: 0, plain: 65, block), features: 1, reason: "no LZ4 of 65"),
+        Misdeed("a block for more than may be", .open(1, "silent"), .packed(1, at: 0, plain: 65_537, block), features: 1, reason: "65537"),
+        Misdeed(
+            "a block beyond its credit", .open(1, "silent"), .packed(1, at: 1 << 40, plain: 64, block), features: 1, reason: "credit"),
         Misdeed("half a GOAWAY", Frame(kind: Frame.Kind.goaway, body: [0, 0]), reason: "too short"),
     ]
 

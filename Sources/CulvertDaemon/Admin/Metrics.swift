@@ -60,6 +60,18 @@ enum Metrics {
         }
         page.family("culvert_session_lanes_lost_total", .counter, "Lanes lost while the session went on.")
         for (labels, session) in sessions { page.sample(session.lanesLost, labels) }
+        page.family("culvert_session_compressed_plain_bytes_total", .counter, "Payload that went compressed, before.")
+        for (labels, session) in sessions {
+            for (direction, bytes) in [("sent", session.compression.sentPlain), ("received", session.compression.receivedPlain)] {
+                page.sample(bytes, labels.merging(["direction": direction]) { $1 })
+            }
+        }
+        page.family("culvert_session_compressed_bytes_total", .counter, "Payload that went compressed, after.")
+        for (labels, session) in sessions {
+            for (direction, bytes) in [("sent", session.compression.sentPacked), ("received", session.compression.receivedPacked)] {
+                page.sample(bytes, labels.merging(["direction": direction]) { $1 })
+            }
+        }
         func lanes(_ name: String, _ help: String, _ value: (LaneStatus) -> UInt64) {
             page.family(name, .counter, help)
             for (labels, session) in sessions {

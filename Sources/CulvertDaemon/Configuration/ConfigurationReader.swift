@@ -111,10 +111,6 @@ struct ConfigurationReader {
             entry.error("a peer cannot have the relay's own name; rename it, or set relay.name")
         }
         guard let section = entry.value.section(["addresses", "identity", "lanes", "compression"]) else { return nil }
-        if let compression = section["compression"], let choice: Compression = compression.choice(), choice != .none {
-            compression.error(
-                "\(choice.rawValue) is not supported by this version; write none, or leave the key out")
-        }
         let addresses = (section["addresses"]?.list() ?? []).compactMap { item -> Endpoint? in
             guard let address = item.address() else { return nil }
             if address.isChosenByKernel {
@@ -127,12 +123,9 @@ struct ConfigurationReader {
             section["identity"]?.error("'\(identity)' \(fault)")
         }
         var peer = PeerSettings(name: entry.name, addresses: addresses, identity: identity)
+        peer.compression = section["compression"]?.choice() ?? peer.compression
         peer.lanes = section["lanes"]?.integer(1...PeerSettings.mostLanes) ?? peer.lanes
         return peer
-    }
-
-    private enum Compression: String, CaseIterable {
-        case none, lz4, auto
     }
 
     /// Two peers that show the same identity could pass for each other.

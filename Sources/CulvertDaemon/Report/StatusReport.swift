@@ -59,12 +59,20 @@ public struct StatusReport {
                     details.append(
                         "\(HumanText.plain("\(peer.name): lane \(lane.number), \(lane.local) - \(lane.remote), \(lane.tls)"))\n")
                 }
+                if let saved = compression(session.compression) { details.append("\(peer.name): \(saved)\n") }
                 if session.lanes.isEmpty {
                     details.append(warn("\(peer.name): the connection is lost; \(session.streams.count) streams wait for another") + "\n")
                 }
             }
         }
         return table.isEmpty ? "" : table.text(bold: bold) + details.joined()
+    }
+
+    private func compression(_ compression: CompressionStatus) -> String? {
+        let plain = compression.sentPlain + compression.receivedPlain
+        let packed = compression.sentPacked + compression.receivedPacked
+        guard plain > 0 else { return nil }
+        return "compressed (\(compression.mode)) \(HumanText.bytes(plain)) to \(HumanText.bytes(packed))"
     }
 
     private var streams: String {

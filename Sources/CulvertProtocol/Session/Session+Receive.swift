@@ -18,6 +18,16 @@ extension Session {
         var batch = Batch()
         while let item = try lane.decoder.next(&input) {
             switch item {
+            case .control(let header, let body) where header.kind == .packed:
+                flush(&batch, deliver)
+                guard lane.isGreeted, commonFeatures.contains(.lz4), let packer else {
+                    throw ProtocolViolation("PACKED without having been told that it is understood")
+                }
+                let (offset, payload) = try packer.unpack(body)
+                let fin = header.flags.contains(.fin)
+                guard let stream = try streamForData(header.stream, end: offset &+ UInt64(payload.count), fin) else { continue }
+                batch.add(try stream.receive.accept(stream: header.stream, offset: offset, payload: payload, fin: fin), stream)
+                flush(&batch, deliver)
             case .data(let id, let offset, let payload, let fin):
                 guard lane.isGreeted else { throw ProtocolViolation("DATA before HELLO") }
                 guard let stream = try streamForData(id, end: offset &+ UInt64(payload.count), fin) else { continue }
@@ -124,7 +134,7 @@ extension Session {
         case .goaway:
             heardGoaway = true
             events.append(.goaway(try Goaway(body: body)))
-        case .data: preconditionFailure("the decoder hands DATA on as payload")
+        case .data, .packed: preconditionFailure("payload is handled before")
         }
     }
 

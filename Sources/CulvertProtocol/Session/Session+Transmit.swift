@@ -91,6 +91,7 @@ extension Session {
         var hello = Hello(
             session: id, initialCredit: UInt64(ReceiveWindow.guaranteed),
             maximumStreams: UInt32(clamping: configuration.maximumStreams), name: configuration.name)
+        hello.features = features
         hello.lane = lane.number
         hello.replaces = lane.replaces ?? lane.number
         if configuration.role == .dialler { hello.secret = secret }
@@ -127,6 +128,11 @@ extension Session {
         let (offset, payload, fin) = stream.send.take(limit: Chunk.capacity, lane: lane.number, now: now)
         stream.schedule.deficit -= payload.count + WireLimit.dataHeader
         hastenPings()
+        if commonFeatures.contains(.lz4), let packed = packer?.pack(
+            stream: stream.id, offset: offset, payload: UnsafeRawBufferPointer(payload), fin: fin, now: now)
+        {
+            return sink.put(packed)
+        }
         guard let start = payload.baseAddress else {
             return sink.put(encoder.emptyData(stream: stream.id, offset: offset, fin: fin))
         }

@@ -27,6 +27,7 @@ public final class Session {
     let pool: ChunkPool
     let ledger: StreamLedger
     var encoder = FrameEncoder()
+    let packer: Packer?
     var events = Fifo<SessionEvent>()
 
     /// Streams with an id.
@@ -73,13 +74,16 @@ public final class Session {
     var now: UInt64
 
     /// - Parameters:
+    ///   - codec: compresses and undoes the peer's compression; nil: neither.
     ///   - budget: shared with other sessions through its parent.
     ///   - now: nanoseconds since any epoch, the same for every call.
     public init(
-        configuration: SessionConfiguration, id: SessionID? = nil, pool: ChunkPool, budget: MemoryBudget, now: UInt64
+        configuration: SessionConfiguration, id: SessionID? = nil, codec: (any BlockCodec)? = nil, pool: ChunkPool,
+        budget: MemoryBudget, now: UInt64
     ) {
         self.configuration = configuration
         self.pool = pool
+        packer = codec.map(Packer.init)
         ledger = StreamLedger(budget: budget)
         self.now = now
         switch configuration.role {
@@ -93,6 +97,15 @@ public final class Session {
             nextID = 2
         }
     }
+
+    /// Payload that went out and came in compressed, and the bytes that it took.
+    public var compressed: (sent: (plain: UInt64, packed: UInt64), received: (plain: UInt64, packed: UInt64)) {
+        (packer?.sent ?? (0, 0), packer?.received ?? (0, 0))
+    }
+
+    /// What this side offers, and what both do.
+    var features: Features { packer == nil ? [] : .lz4 }
+    var commonFeatures: Features { peer?.features.intersection(features) ?? [] }
 
     public var hasEvents: Bool { !events.isEmpty }
 

@@ -19,7 +19,7 @@ struct FrameDecoder: ~Copyable {
     private var payload: Payload?
     /// The first `held` bytes of a frame that the last range cut off; big enough for any frame that is handed on whole.
     private let partial = UnsafeMutableRawBufferPointer.allocate(
-        byteCount: FrameHeader.size + WireLimit.controlBody, alignment: 16)
+        byteCount: FrameHeader.size + max(WireLimit.controlBody, WireLimit.packedBody), alignment: 16)
     private var held = 0
 
     deinit { partial.deallocate() }
@@ -101,8 +101,13 @@ struct FrameDecoder: ~Copyable {
         }
         guard bytes[2] == 0, bytes[3] == 0 else { throw ProtocolViolation("reserved bits set in a frame header") }
         let length = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
-        let limit = kind == .data ? 8 + WireLimit.dataPayload : WireLimit.controlBody
-        guard length <= limit, kind != .data || length >= 8 else {
+        let (least, limit) =
+            switch kind {
+            case .data: (8, 8 + WireLimit.dataPayload)
+            case .packed: (WireLimit.packedHeader, WireLimit.packedBody)
+            default: (0, WireLimit.controlBody)
+            }
+        guard length >= least, length <= limit else {
             throw ProtocolViolation("length \(length) of a frame of type \(kind)")
         }
         let stream = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))

@@ -26,12 +26,14 @@ public enum FrameKind: UInt8, Sendable, CaseIterable {
     case ping = 6
     case pong = 7
     case goaway = 8
+    /// DATA whose payload is compressed.
+    case packed = 9
 
     /// It concerns the whole session, and its stream is 0.
     var isOfSession: Bool {
         switch self {
         case .hello, .ping, .pong, .goaway: true
-        case .open, .data, .ack, .reset: false
+        case .open, .data, .ack, .reset, .packed: false
         }
     }
 }
@@ -47,7 +49,7 @@ public struct FrameFlags: OptionSet, Sendable {
 
     static func allowed(for kind: FrameKind) -> FrameFlags {
         switch kind {
-        case .data, .open: .fin
+        case .data, .open, .packed: .fin
         case .ack: [.fin, .reset]
         case .hello, .reset, .ping, .pong, .goaway: []
         }
@@ -60,6 +62,11 @@ public enum WireLimit {
     public static let dataHeader = FrameHeader.size + 8
     /// Most payload bytes of a DATA frame that anybody may send.
     public static let dataPayload = 1 << 20
+    /// PACKED: offset and plain size, in front of the block.
+    public static let packedHeader = 12
+    /// Most bytes that a block stands for.
+    public static let packedPlain = 64 << 10
+    static let packedBody = packedHeader + packedPlain
     /// Most bytes that follow the header of any other frame.
     public static let controlBody = 16 << 10
     /// Most UTF-8 bytes of a service as it is asked for.

@@ -35,6 +35,9 @@ public struct Hello: Equatable, Sendable {
 public struct Features: OptionSet, Sendable {
     public let rawValue: UInt64
     public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// It takes PACKED.
+    public static let lz4 = Features(rawValue: 1)
 }
 
 /// 128 random bits: what a session is called, or the secret that opens it to further lanes.

@@ -5,7 +5,7 @@ extension LiveSession {
             id: session.id.description, dialled: dialled, draining: session.isDraining,
             age: seconds(since: made), rtt: session.roundTrip.map(Self.milliseconds),
             rttMinimum: session.leastRoundTrip.map(Self.milliseconds),
-            lanesLost: lanesLost,
+            lanesLost: lanesLost, compression: compression,
             lanes: links.map {
                 LaneStatus(
                     number: $0.half.number, local: $0.lane.local, remote: $0.lane.remote, tls: $0.lane.summary,
@@ -13,6 +13,13 @@ extension LiveSession {
                     bytesReceived: $0.lane.bytesReceived)
             },
             streams: legs.values.sorted { ($0.opened, $0.stream.id) < ($1.opened, $1.stream.id) }.map(status))
+    }
+
+    private var compression: CompressionStatus {
+        let (sent, received) = session.compressed
+        return CompressionStatus(
+            mode: mode.rawValue, sentPlain: sent.plain, sentPacked: sent.packed, receivedPlain: received.plain,
+            receivedPacked: received.packed)
     }
 
     private func status(of leg: Leg) -> StreamStatus {

@@ -1,3 +1,4 @@
+import CulvertCompression
 import CulvertIO
 import CulvertProtocol
 import Logging
@@ -15,6 +16,7 @@ final class LiveSession: LoopTask, LaneOwner {
     let loop: EventLoop
     let session: Session
     let dialled: Bool
+    let mode: CompressionMode
     unowned let peer: Peer
     let made: UInt64
     private(set) var logger: Logger
@@ -41,6 +43,7 @@ final class LiveSession: LoopTask, LaneOwner {
     init(dialled: Bool, peer: Peer, budget: MemoryBudget) {
         loop = peer.loop
         self.dialled = dialled
+        mode = peer.settings.compression
         self.peer = peer
         made = peer.loop.now
         logger = peer.logger
@@ -51,7 +54,7 @@ final class LiveSession: LoopTask, LaneOwner {
                 streamWindow: limits.streamWindow, maximumStreams: limits.streamsPerSession,
                 openWait: limits.openWait.nanoseconds, keepalive: limits.keepalive.nanoseconds,
                 resumeTimeout: limits.sessionTimeout.nanoseconds),
-            pool: peer.pool, budget: budget, now: loop.now)
+            codec: LZ4Codec(mode), pool: peer.pool, budget: budget, now: loop.now)
         timer = (loop.schedule(after: limits.handshakeTimeout) { [self] in fire() }, 0)
     }
 

@@ -134,10 +134,9 @@ import Testing
             "c.yaml:2:3: peers..b: the peer's name begins with a dot",
             "c.yaml:3:3: peers.b c: the peer's name has characters other than letters, digits, '.', '_' and '-'"),
         BadFile(
-            "to come", "peers:\n  b:\n    lanes: 2\n    compression: lz4\n  c: { compression: auto, lanes: x }\n",
-            "c.yaml:4:18: peers.b.compression: lz4 is not supported by this version; write none, or leave the key out",
-            "c.yaml:5:21: peers.c.compression: auto is not supported by this version; write none, or leave the key out",
-            "c.yaml:5:34: peers.c.lanes: 'x' is not a whole number from 1 to 16"),
+            "lanes", "peers: { b: { lanes: 17 }, c: { lanes: x } }\n",
+            "c.yaml:1:22: peers.b.lanes: '17' is not a whole number from 1 to 16",
+            "c.yaml:1:40: peers.c.lanes: 'x' is not a whole number from 1 to 16"),
         BadFile(
             "compression", "peers: { b: { compression: zstd } }\n",
             "c.yaml:1:28: peers.b.compression: 'zstd' is not one of none, lz4, auto"),

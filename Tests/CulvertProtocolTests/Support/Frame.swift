@@ -10,6 +10,8 @@ enum Frame: Equatable {
     case ping(UInt64)
     case pong(UInt64)
     case goaway(Goaway)
+    /// A block that stands for `plain` bytes.
+    case packed(UInt64, at: UInt64, plain: UInt32, [UInt8], fin: Bool = false)
 
     var bytes: [UInt8] {
         var encoder = FrameEncoder()
@@ -28,6 +30,13 @@ enum Frame: Equatable {
         case .ping(let value): return Array(encoder.ping(.ping, value))
         case .pong(let value): return Array(encoder.ping(.pong, value))
         case .goaway(let goaway): return Array(encoder.goaway(goaway))
+        case .packed(let stream, let offset, let plain, let block, let fin):
+            var header = [UInt8](repeating: 0, count: FrameHeader.size)
+            header.withUnsafeMutableBytes {
+                FrameHeader(.packed, flags: fin ? .fin : [], length: 12 + block.count, stream: stream).write(to: $0)
+            }
+            return header + withUnsafeBytes(of: offset.bigEndian) { Array($0) } + withUnsafeBytes(of: plain.bigEndian) { Array($0) }
+                + block
         }
     }
 
@@ -88,6 +97,11 @@ struct FrameReader: ~Copyable {
         case .ping: return .ping(try value(header, body))
         case .pong: return .pong(try value(header, body))
         case .goaway: return .goaway(try Goaway(body: body))
+        case .packed:
+            var fields = FrameBody(body, of: .packed)
+            return .packed(
+                header.stream, at: try fields.integer(), plain: try fields.integer(), Array(fields.rest()),
+                fin: header.flags.contains(.fin))
         case .data: preconditionFailure("DATA is handed on as payload")
         }
     }

@@ -59,11 +59,11 @@ extension Frame: Decodable {
         var version, minimumVersion: UInt16?
         var lane, replaces: UInt32?
         var priority: UInt8?
-        var maximumStreams, code, errno: UInt32?
+        var maximumStreams, code, errno, plain: UInt32?
         /// 64-bit numbers are decimal strings, since JSON readers disagree on large ones.
         var features, initialCredit, stream, credit, offset, received, finalOffset, lastStream, value: String?
         var session, secret, name, service, text: String?
-        var first, payload: Hex?
+        var first, payload, block: Hex?
         var fin, reset: Bool?
     }
 
@@ -91,6 +91,11 @@ extension Frame: Decodable {
                 let fin = fields.fin
             else { return nil }
             return .data(stream, at: offset, payload.bytes, fin: fin)
+        case "PACKED":
+            guard let stream = number(fields.stream), let offset = number(fields.offset), let plain = fields.plain,
+                let block = fields.block, let fin = fields.fin
+            else { return nil }
+            return .packed(stream, at: offset, plain: plain, block.bytes, fin: fin)
         case "ACK":
             guard let stream = number(fields.stream), let received = number(fields.received),
                 let credit = number(fields.credit), let fin = fields.fin, let reset = fields.reset

@@ -2,7 +2,7 @@
 struct Frame: Equatable {
     enum Kind {
         static let hello: UInt8 = 1, open: UInt8 = 2, data: UInt8 = 3, ack: UInt8 = 4
-        static let reset: UInt8 = 5, ping: UInt8 = 6, pong: UInt8 = 7, goaway: UInt8 = 8
+        static let reset: UInt8 = 5, ping: UInt8 = 6, pong: UInt8 = 7, goaway: UInt8 = 8, packed: UInt8 = 9
     }
 
     static let fin: UInt8 = 1
@@ -28,12 +28,12 @@ func counted(_ text: String) -> [UInt8] { big(UInt16(text.utf8.count)) + Array(t
 
 extension Frame {
     static func hello(
-        magic: UInt32 = 0x434C_5654, version: UInt16 = 1, minimum: UInt16 = 1, session: [UInt8] = Array(1...16), lane: UInt32 = 0,
+        magic: UInt32 = 0x434C_5654, version: UInt16 = 1, minimum: UInt16 = 1, features: UInt64 = 0, session: [UInt8] = Array(1...16), lane: UInt32 = 0,
         replaces: UInt32? = nil, secret: [UInt8] = Array(101...116), streams: UInt32 = 100, credit: UInt64 = 64 << 10, name: String = "hand-made"
     ) -> Frame {
         Frame(
             kind: Kind.hello,
-            body: big(magic) + big(version) + big(minimum) + big(UInt64(0)) + session + big(lane) + big(replaces ?? lane) + big(streams)
+            body: big(magic) + big(version) + big(minimum) + big(features) + session + big(lane) + big(replaces ?? lane) + big(streams)
                 + big(UInt32(0)) + big(credit) + secret + counted(name))
     }
 
@@ -45,6 +45,10 @@ extension Frame {
 
     static func data(_ stream: UInt64, at offset: UInt64, _ payload: [UInt8], fin: Bool = false) -> Frame {
         Frame(kind: Kind.data, flags: fin ? Frame.fin : 0, stream: stream, body: big(offset) + payload)
+    }
+
+    static func packed(_ stream: UInt64, at offset: UInt64, plain: UInt32, _ block: [UInt8]) -> Frame {
+        Frame(kind: Kind.packed, stream: stream, body: big(offset) + big(plain) + block)
     }
 
     static func ack(_ stream: UInt64, received: UInt64, credit: UInt64, flags: UInt8 = 0) -> Frame {
