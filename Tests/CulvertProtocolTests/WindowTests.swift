@@ -62,6 +62,32 @@ import Testing
         #expect(window.growth(delivered: UInt64(5 * size), now: 0, roundTrip: 1000, maximum: 0) == 0)
     }
 
+    @Test func aWindowThatIsNotUsedShrinksToWhereItBegan() {
+        let pair = SessionPair(weather: Weather(latency: 20_000_000, rate: 200_000_000))
+        let transfers = Transfers(pair)
+        pair.run("round trip") { pair.ends.allSatisfy { $0.session.roundTrip != nil } }
+        let (up, _) = transfers.add(up: 60_000_000)
+        pair.run("most") { up.received > 50_000_000 }
+        #expect(up.sink?.receive.window.size == 8 << 20)
+        up.writerStopped = true
+        pair.run(for: 30_000_000_000)
+        #expect(up.sink?.receive.window.size == ReceiveWindow.initial)
+        up.writerStopped = false
+        transfers.finish("end")
+    }
+
+    @Test func aWindowThatIsUsedDoesNotShrink() {
+        var window = ReceiveWindow(now: 0)
+        window.grow(by: 4 << 20)
+        let size = window.size
+        window.shrink(delivered: 0, now: ReceiveWindow.idle - 1, roundTrip: nil)
+        window.shrink(delivered: 0, now: 3 * ReceiveWindow.idle, roundTrip: ReceiveWindow.idle)
+        window.shrink(delivered: UInt64(size / 4), now: 10 * ReceiveWindow.idle, roundTrip: nil)
+        #expect(window.size == size)
+        window.shrink(delivered: UInt64(size / 2) - 1, now: 20 * ReceiveWindow.idle, roundTrip: nil)
+        #expect(window.size == size / 2)
+    }
+
     /// A clock that is read in two places may seem to step back a little.
     @Test func aClockThatStepsBackDoesNoHarm() {
         var window = ReceiveWindow(now: 5000)

@@ -32,10 +32,19 @@ extension Session {
             // One that is not answered yet goes on measuring, within reason.
             lane.pingDue = lane.pingSent.map { now - $0 >= configuration.keepalive / 3 } ?? true
             lane.nextPing = now + pingInterval
+            if lane === lanes.first { shrinkWindows() }
         }
         if !lane.wasSilent, lane.lastReceived + configuration.keepalive <= now {
             lane.wasSilent = true
             events.append(.silent(lane))
+        }
+    }
+
+    private func shrinkWindows() {
+        for stream in table.values {
+            stream.receive.window.shrink(
+                delivered: stream.receive.queue.start, now: now, roundTrip: leastRoundTrip)
+            stream.recount()
         }
     }
 

@@ -38,7 +38,11 @@ struct ReceiveHalf: ~Copyable {
     var isClosed: Bool { endAcknowledged }
 
     /// Memory it holds, or may come to hold by the credit that was granted.
-    var claim: Int { isComplete ? min(window.size, queue.allocated) : window.size }
+    var claim: Int {
+        // Credit that was granted stays granted when the window shrinks.
+        let granted = max(window.size, Int(credit - queue.start))
+        return isComplete ? min(granted, queue.allocated) : granted
+    }
 
     /// Lets go of what has arrived and not been taken.
     mutating func discard() { queue.release(upTo: queue.end) }

@@ -15,6 +15,7 @@ final class Transfer {
     private(set) var finished = false
     private(set) var ended = false
     var readerStopped = false
+    var writerStopped = false
     /// The stream at the writing and at the reading end.
     fileprivate(set) var source: SessionStream?
     fileprivate(set) var sink: SessionStream?
@@ -28,7 +29,7 @@ final class Transfer {
     var isDone: Bool { finished && ended && received == total && !isWrong }
 
     fileprivate func write(_ session: Session, _ now: UInt64) -> Bool {
-        guard let source, !finished else { return false }
+        guard let source, !finished, !writerStopped else { return false }
         guard written < total else {
             session.finish(source, now: now)
             finished = true
