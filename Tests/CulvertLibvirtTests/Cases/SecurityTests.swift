@@ -9,7 +9,7 @@ extension LibvirtTests {
             let host = Lab.current.hosta
             let configuration = """
                 relay: { name: hostc, listen: ["127.0.0.1:0"], admin: /run/hostc/admin.sock }
-                tls: { ca: pki/ca.pem, certificate: pki/hostc.pem, key: pki/hostc.key }
+                tls: { ca: pki/ca.pem, certificate: \(host.lab.pki)/hostc.pem, key: \(host.lab.pki)/hostc.key }
                 peers:
                   hostb: { addresses: ["10.77.0.2:16515"] }
                 forwards:

@@ -54,6 +54,9 @@ final class Lab: Sendable {
         try await waitUntil("the keeper ends") { lab.keeper.exit != nil }
     }
 
+    /// The authority's directory, for the hosts as well.
+    var pki: String { path + "/pki" }
+
     var hosta: LabHost { LabHost(lab: self, name: "hosta", peerName: "hostb") }
     var hostb: LabHost { LabHost(lab: self, name: "hostb", peerName: "hosta") }
     var hosts: [LabHost] { [hosta, hostb] }
