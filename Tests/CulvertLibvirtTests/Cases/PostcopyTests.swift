@@ -45,21 +45,30 @@ extension LibvirtTests {
             try await guest.remove()
         }
 
-        /// The network between the hosts is gone for a while.
+        /// The network between the hosts is gone for longer than the relays wait for it.
         @Test(arguments: Driver.allCases) func resumesAfterTheLink(driver: Driver) async throws {
-            let guest = try await start()
-            let migration = try await switchOver(guest, .direct, driver)
-            try await guest.from.run("ip", "link", "set", "lan0", "down")
-            try await resume(guest, migration, .direct, driver) {
-                try await guest.from.run("ip", "link", "set", "lan0", "up")
+            let lab = Lab.current
+            let impatient = { (configuration: inout String) in configuration += "limits: { session-timeout: 1s }\n" }
+            try await lab.hosta.withRelay(impatient) {
+                try await lab.hostb.withRelay(impatient) {
+                    try await lab.waitForSession()
+                    let guest = try await start()
+                    let migration = try await switchOver(guest, .direct, driver)
+                    try await guest.from.run("ip", "link", "set", "lan0", "down")
+                    try await resume(guest, migration, .direct, driver) {
+                        try await guest.from.run("ip", "link", "set", "lan0", "up")
+                    }
+                }
             }
+            try await lab.waitForSession()
         }
 
         @Test(arguments: Driver.allCases) func resumesAfterTheRelay(driver: Driver) async throws {
             let guest = try await start()
             let migration = try await switchOver(guest, .peerToPeer, driver)
             try await guest.to.service("kill", .relay)
-            try await resume(guest, migration, .peerToPeer, driver) { try await guest.to.service("start", .relay) }
+            try await guest.to.service("start", .relay)
+            try await resume(guest, migration, .peerToPeer, driver) {}
         }
 
         private func resume(
