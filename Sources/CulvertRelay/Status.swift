@@ -20,7 +20,7 @@ public struct PeerStatus: Sendable, Codable, Equatable {
     public var name: String
     public var addresses: [String]
     public var sessions: [SessionStatus]
-    /// Why the last session ended or could not be made, if there is none now.
+    /// Why there is no connection now, or the last session ended or could not be made.
     public var lastError: String?
     /// Since the relay started, live streams included.
     public var streamsOpened: UInt64

@@ -23,11 +23,16 @@ public struct PeerCheck: Encodable, Sendable {
     /// - Throws: if the local relay cannot be asked or has no such peer; whatever is wrong with the peer is a result.
     public init(peer: String, admin: AdminClient) throws {
         self.peer = peer
-        let known = try admin.status().peers.map(\.name)
-        guard known.contains(peer) else {
+        let peers = try admin.status().peers, known = peers.map(\.name)
+        guard let now = peers.first(where: { $0.name == peer }) else {
             throw ServiceConnection.Failure(
                 description: "the local relay has no peer '\(peer)'; its configuration names "
                     + (known.isEmpty ? "none" : known.joined(separator: ", ")))
+        }
+        // A question would wait for the connection, as streams do.
+        if !now.sessions.isEmpty, now.sessions.allSatisfy(\.lanes.isEmpty) {
+            cause = "the connection is lost, and streams wait for another: " + (now.lastError ?? "it is being made")
+            return
         }
         do {
             services = try JSONDecoder().decode(Answer.self, from: Self.ask("\(peer)/culvert/services", admin)).services

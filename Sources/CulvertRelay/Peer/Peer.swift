@@ -157,7 +157,10 @@ final class Peer {
     }
 
     /// A further lane is in use.
-    func joined(_ link: LaneLink) { link.dialler?.succeeded(resumed: true) }
+    func joined(_ link: LaneLink) {
+        lastError = nil
+        link.dialler?.succeeded(resumed: true)
+    }
 
     /// The session goes on, with a lane less.
     func laneLost(_ link: LaneLink, of session: LiveSession) {
@@ -216,6 +219,7 @@ final class Peer {
     /// - Parameter refusedFor: nanoseconds for which its host has been there and its relay not.
     func dialFailed(_ text: String, refusedFor: UInt64) {
         if let session = sessions.first(where: { $0.isDetached && $0.dialled }) {
+            lastError = text
             logger.warning("still no connection to \(name): \(text)")
             // A relay that is only being restarted would not know the session either.
             if refusedFor >= environment.limits.sessionTimeout.nanoseconds / 5 * 2 {

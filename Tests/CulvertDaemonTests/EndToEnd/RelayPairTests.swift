@@ -132,6 +132,26 @@ extension BlockingTests {
             }
         }
 
+        /// Streams wait, people do not.
+        @Test func aLostConnectionIsShown() throws {
+            let far = try far()
+            let near = try near(far)
+            let connection = try Channel(connectedTo: directory("made/echo.sock"))
+            try connection.send(Data("hello".utf8))
+            try eventually("the stream is open") { try near.client.status().peers[0].sessions.first?.streams.isEmpty == false }
+            far.tool.kill(SIGKILL)
+            try eventually("hosta cannot connect") {
+                try near.client.status().peers[0].lastError?.contains("Connection refused") == true
+            }
+            let check = try CommandLineTool.run("check", "hostb", "--admin", near.admin)
+            #expect(check.status == 1)
+            let said = check.text + check.stderr
+            #expect(said.contains("the connection is lost, and streams wait for another: connect to tcp:127.0.0.1:"), "\(said)")
+            let table = try CommandLineTool.run("status", "--admin", near.admin)
+            #expect(table.text.contains("hostb: the connection is lost; 1 streams wait for another"), "\(table.text)")
+            withExtendedLifetime(connection) {}
+        }
+
         /// Ten at a time, a thousand times: neither relay keeps a descriptor, a stream or a byte of it.
         @Test func tenThousandStreamsLeaveNothingBehind() throws {
             let far = try far()
