@@ -44,13 +44,18 @@ let package = Package(
         .executableTarget(
             name: "culvert",
             dependencies: [
-                "CulvertDaemon", "CulvertHypervisor", "CulvertTLS",
+                "BenchSockets", "CulvertBench", "CulvertDaemon", "CulvertHypervisor", "CulvertTLS", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
 
         // What Culvert is measured with; see bench/README.md.
-        .target(name: "BenchSockets", dependencies: ["CulvertIO"], path: "bench/sockets", swiftSettings: settings),
+        .target(
+            name: "BenchSockets", dependencies: ["CulvertIO", "CLinux"], path: "bench/sockets", swiftSettings: settings),
+        .target(
+            name: "CulvertBench",
+            dependencies: ["BenchSockets", "CulvertDaemon", "CulvertRelay", "CulvertIO", "CulvertTLS"],
+            swiftSettings: settings),
         .executableTarget(
             name: "culvert-load",
             dependencies: ["BenchSockets", .product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -63,7 +68,9 @@ let package = Package(
             path: "bench/floor", swiftSettings: settings),
         .executableTarget(
             name: "culvert-engines",
-            dependencies: ["CulvertTLS", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: [
+                "CulvertBench", "CulvertTLS", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             path: "bench/engines", swiftSettings: settings),
 
         // Processes, guests and waits for tests that use real parts.
@@ -87,6 +94,9 @@ let package = Package(
         // Unmodified libvirt daemons on two hosts; see packaging/lab.
         .testTarget(
             name: "CulvertLibvirtTests", dependencies: ["culvert", "CulvertDaemon", "CulvertTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "CulvertBenchTests", dependencies: ["culvert", "CulvertBench", "BenchSockets", "CulvertTestSupport"],
             swiftSettings: settings),
         .testTarget(name: "CulvertDaemonTests", dependencies: ["CulvertDaemon"], swiftSettings: settings),
     ],

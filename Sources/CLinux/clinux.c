@@ -2,8 +2,10 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static int checked(int result) { return result < 0 ? -errno : result; }
@@ -93,3 +95,5 @@ const char *clinux_errno_name(int error) { return strerrorname_np(error); }
 const char *clinux_errno_text(int error) { return strerrordesc_np(error); }
 
 void clinux_name_current_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+void clinux_die_with_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }

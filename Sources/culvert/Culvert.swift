@@ -11,7 +11,7 @@ struct Culvert: ParsableCommand {
         version: culvertVersion,
         subcommands: [
             ServeCommand.self, CheckConfigCommand.self, StatusCommand.self, CheckCommand.self, ForwardCommand.self,
-            ConnectCommand.self, MigrateCommand.self, CertsCommand.self,
+            ConnectCommand.self, MigrateCommand.self, BenchCommand.self, CertsCommand.self,
         ]
     )
 }
@@ -72,6 +72,9 @@ struct AdminOptions: ParsableArguments {
 
     var client: AdminClient { AdminClient(path: admin) }
 }
+
+/// The file of this program.
+var ownPath: String { (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "culvert" }
 
 /// What stdout can show.
 enum Terminal {

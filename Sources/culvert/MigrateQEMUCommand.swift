@@ -143,12 +143,8 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
         guard exec else { return .forward(listen: try listen.map { try endpoint($0, "--listen") }) }
         guard listen == nil else { throw ValidationError("--exec needs no socket, so it does not go with --listen.") }
         // QEMU gives the command to a shell.
-        let words = [Self.ownPath, "connect", "--admin", admin.admin].map { "'\($0.replacing("'", with: "'\\''"))'" }
+        let words = [ownPath, "connect", "--admin", admin.admin].map { "'\($0.replacing("'", with: "'\\''"))'" }
         return .exec(command: words.joined(separator: " "))
-    }
-
-    private static var ownPath: String {
-        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "culvert"
     }
 
     private func endpoint(_ text: String, _ option: String) throws -> Endpoint {

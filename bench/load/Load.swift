@@ -25,7 +25,7 @@ struct Send: ParsableCommand {
     @Option(help: "How many bytes to send.")
     var bytes: Int
 
-    @Option(help: "Bytes that no compressor shrinks, or zeros.")
+    @Option(help: "Bytes that no compressor shrinks, zeros, or words.")
     var data = Pattern.Content.random
 
     @Option(help: "Most bytes a system call.")
@@ -36,14 +36,14 @@ struct Send: ParsableCommand {
     }
 
     func run() throws {
-        let pattern = Pattern(data, longestRange: block)
+        let pattern = Pattern(data)
         let socket = try Socket(to: to)
         let clock = Stopwatch()
         var sent = 0
         while sent < bytes {
-            let count = min(block, bytes - sent)
-            try socket.send(pattern.range(at: sent, count: count))
-            sent += count
+            let piece = pattern.piece(at: sent, atMost: min(block, bytes - sent))
+            try socket.send(piece)
+            sent += piece.count
         }
         try socket.finishSending()
         // The receiver closes after it has read the last byte: only then are they delivered.
@@ -77,7 +77,7 @@ struct Receive: ParsableCommand {
     }
 
     func run() throws {
-        let pattern = verify ? Pattern(data, longestRange: block) : nil
+        let pattern = verify ? Pattern(data) : nil
         let listener = try Listener(on: listen)
         print(#"{"listening":"\#(listener.endpoint)"}"#)
         flushOutput()
@@ -87,7 +87,7 @@ struct Receive: ParsableCommand {
         let clock = Stopwatch()
         var received = 0
         while case let count = try socket.receive(into: buffer), count > 0 {
-            if let pattern, !pattern.matches(buffer[..<count], at: received) {
+            if let pattern, !pattern.matches(UnsafeRawBufferPointer(rebasing: buffer[..<count]), at: received) {
                 throw ValidationError("the bytes from offset \(received) on are not those that were sent")
             }
             received += count
@@ -95,3 +95,5 @@ struct Receive: ParsableCommand {
         clock.report(bytes: received)
     }
 }
+
+extension Pattern.Content: ExpressibleByArgument {}

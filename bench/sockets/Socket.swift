@@ -1,3 +1,4 @@
+import CLinux
 import CulvertIO
 import Glibc
 
@@ -5,7 +6,7 @@ import Glibc
 ///
 /// The measuring programs block on purpose: with one stream and one thread there is nothing else to do, and no cheaper
 /// way to wait.
-public struct Socket: ~Copyable {
+public struct Socket: ~Copyable, Sendable {
     private let descriptor: CInt
     private let endpoint: Endpoint
 
@@ -32,6 +33,7 @@ public struct Socket: ~Copyable {
             let sent = Glibc.send(descriptor, part.baseAddress, part.count, CInt(MSG_NOSIGNAL))
             if sent < 0 {
                 if errno == EINTR { continue }
+                if errno == EAGAIN { throw stalled }
                 throw SocketError("send to", endpoint)
             }
             rest = rest.dropFirst(sent)
@@ -43,8 +45,37 @@ public struct Socket: ~Copyable {
         while true {
             let received = recv(descriptor, buffer.baseAddress, buffer.count, 0)
             if received >= 0 { return received }
+            if errno == EAGAIN { throw stalled }
             if errno != EINTR { throw SocketError("receive from", endpoint) }
         }
+    }
+
+    /// Fills `buffer`; false if the stream ends before that.
+    public func receiveWhole(_ buffer: UnsafeMutableRawBufferPointer) throws(SocketError) -> Bool {
+        var filled = 0
+        while filled < buffer.count {
+            let count = try receive(into: UnsafeMutableRawBufferPointer(rebasing: buffer[filled...]))
+            if count == 0 { return false }
+            filled += count
+        }
+        return true
+    }
+
+    /// Has `send` and `receive` throw if nothing moves for so long.
+    public func limitWaits(seconds: Int) {
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
+    }
+
+    private var stalled: SocketError { SocketError(description: "nothing moves through \(endpoint) any more; waited long enough") }
+
+    /// The process at the other end: the one that connected, or the one that began to listen. Nil if it is not on this
+    /// machine or the socket is not a UNIX one.
+    public var peerProcess: pid_t? {
+        guard case .unix = endpoint, case let process = clinux_peer_pid(descriptor), process > 0 else { return nil }
+        return process
     }
 
     /// Half-closes: the other side reads the end of the stream after the last byte.
@@ -54,7 +85,7 @@ public struct Socket: ~Copyable {
 }
 
 /// A listening socket, closed (and a UNIX one removed) when it goes out of scope.
-public struct Listener: ~Copyable {
+public struct Listener: ~Copyable, Sendable {
     private let descriptor: CInt
     /// With the kernel's choice of port if 0 was asked for.
     public let endpoint: Endpoint
@@ -63,7 +94,7 @@ public struct Listener: ~Copyable {
         descriptor = try endpoint.open(passive: true) {
             var on: CInt = 1
             setsockopt($0, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
-            return bind($0, $1, $2) == 0 && listen($0, 1) == 0
+            return bind($0, $1, $2) == 0 && listen($0, SOMAXCONN) == 0
         }
         if case .tcp(let host, port: 0) = endpoint {
             self.endpoint = .tcp(host: host, port: Self.port(of: descriptor))
@@ -80,8 +111,12 @@ public struct Listener: ~Copyable {
     public func accept() throws(SocketError) -> Socket {
         let accepted = Glibc.accept(descriptor, nil, nil)
         guard accepted >= 0 else { throw SocketError("accept on", endpoint) }
+        _ = fcntl(accepted, F_SETFD, FD_CLOEXEC)
         return Socket(descriptor: accepted, endpoint: endpoint)
     }
+
+    /// Has `accept` throw from now on, on whichever thread it waits.
+    public func stop() { shutdown(descriptor, CInt(SHUT_RDWR)) }
 
     private static func port(of descriptor: CInt) -> UInt16 {
         var address = sockaddr_in6()

@@ -1,24 +1,24 @@
 /// Columns that line up, for people.
-struct TextTable {
-    enum Alignment {
+public struct TextTable {
+    public enum Alignment {
         case left, right
     }
     private let columns: [(title: String, alignment: Alignment)]
     private var rows: [[String]] = []
 
-    init(_ columns: [(title: String, alignment: Alignment)]) {
+    public init(_ columns: [(title: String, alignment: Alignment)]) {
         self.columns = columns
     }
 
     var isEmpty: Bool { rows.isEmpty }
 
-    mutating func add(_ row: [String]) {
+    public mutating func add(_ row: [String]) {
         precondition(row.count == columns.count)
         rows.append(row.map(HumanText.plain))
     }
 
     /// - Parameter bold: applied to the line of titles.
-    func text(bold: (String) -> String) -> String {
+    public func text(bold: (String) -> String) -> String {
         let titles = columns.map(\.title)
         let widths = columns.indices.map { column in
             ([titles] + rows).map { $0[column].count }.max() ?? 0

@@ -1,0 +1,75 @@
+import BenchSockets
+import CulvertDaemon
+import CulvertTLS
+
+/// What is to be measured, and how often.
+public struct BenchPlan: Sendable {
+    /// How much one run sends.
+    public enum Extent: Sendable, Equatable {
+        /// Of all streams together.
+        case bytes(Int)
+        case time(Duration)
+    }
+
+    public enum Data: Sendable, Equatable {
+        case pattern(Pattern.Content)
+        /// Sent over and over.
+        case file(String)
+    }
+
+    /// One row of the result. Runs of all setups alternate.
+    public struct Setup: Sendable, Codable, Equatable {
+        public var backend: TLSBackend
+        public var cipher: Cipher
+        public var lanes: Int
+        public var streams: Int
+
+        public init(backend: TLSBackend = .openssl, cipher: Cipher = .aes256, lanes: Int = 1, streams: Int = 1) {
+            self.backend = backend
+            self.cipher = cipher
+            self.lanes = lanes
+            self.streams = streams
+        }
+    }
+
+    /// Where the bytes go.
+    public enum Place: Sendable {
+        /// Through two relays started for it, `program serve` each.
+        case local(program: String)
+        /// Through a running relay to `PEER/SERVICE`, behind which `culvert bench serve` listens.
+        case peer(service: String, admin: AdminClient)
+    }
+
+    public var place: Place
+    public var setups: [Setup]
+    public var data = Data.pattern(.random)
+    public var extent = Extent.time(.seconds(3))
+    /// Of each setup.
+    public var runs = 5
+    /// Requests of 64 bytes for each latency.
+    public var requests = 2000
+    /// Bytes that each of the host's own stages handles, three times.
+    public var probeBytes = 512 << 20
+
+    public init(place: Place, setups: [Setup]) {
+        self.place = place
+        self.setups = setups
+    }
+}
+
+/// A cipher that two relays come to by themselves; see `Credentials`.
+public enum Cipher: String, Sendable, Codable, CaseIterable {
+    case aes256 = "aes-256-gcm"
+    case aes128 = "aes-128-gcm"
+
+    public var name: String { rawValue.uppercased() }
+}
+
+extension TLSBackend: Codable {
+    public var name: String {
+        switch self {
+        case .openssl: "OpenSSL"
+        case .gnutls: "GnuTLS"
+        }
+    }
+}

@@ -1,0 +1,182 @@
+import ArgumentParser
+import BenchSockets
+import CLinux
+import CulvertBench
+import CulvertDaemon
+import CulvertIO
+import CulvertTLS
+import Foundation
+
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Measure what goes through two relays, here or over the real link, and what this host allows.",
+        discussion: """
+            By itself it starts two relays on this host with certificates of their own, and takes everything away \
+            again. With --through it measures a running relay and its peer, where a service has to lead to \
+            'culvert bench serve'. --backend, --lanes and --streams may be given several times; all that comes of \
+            combining them is measured in alternation.
+            """,
+        subcommands: [Serve.self, Relay.self])
+
+    @Option(help: ArgumentHelp("The library that encrypts: openssl or gnutls.", valueName: "library"))
+    var backend: [TLSBackend] = []
+
+    @Option(help: "aes-256-gcm, as between relays with certificates, or aes-128-gcm, as with pre-shared keys.")
+    var cipher: Cipher?
+
+    @Option(help: ArgumentHelp("TLS connections of the session.", valueName: "count"))
+    var lanes: [Int] = []
+
+    @Option(help: ArgumentHelp("Streams that send at once.", valueName: "count"))
+    var streams: [Int] = []
+
+    @Option(help: ArgumentHelp("What to send: random, zero, text, or a file, as a captured migration stream.", valueName: "data"))
+    var data = "random"
+
+    @Option(
+        help: ArgumentHelp("How long a run sends, as in 10s; default: 3s.", valueName: "time"), transform: Self.time)
+    var duration: Duration?
+
+    @Option(
+        help: ArgumentHelp("How much a run sends instead, as in 4GiB.", valueName: "size"), transform: Self.size)
+    var bytes: Int?
+
+    @Option(help: ArgumentHelp("Runs of each combination.", valueName: "count"))
+    var runs = 5
+
+    @Option(help: ArgumentHelp("Measure a running relay and its peer's service.", valueName: "peer/service"))
+    var through: String?
+
+    @OptionGroup var admin: AdminOptions
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @Option(help: ArgumentHelp("Write a picture of the result.", valueName: "file"))
+    var svg: String?
+
+    func validate() throws {
+        guard runs > 0, (lanes + streams).allSatisfy({ $0 > 0 }) else {
+            throw ValidationError("--runs, --lanes and --streams count from 1.")
+        }
+        guard bytes == nil || duration == nil else { throw ValidationError("--bytes and --duration exclude each other.") }
+        guard bytes != 0, duration != .zero else { throw ValidationError("A run of nothing measures nothing.") }
+        guard let through else { return }
+        try validateReference(through)
+        guard backend.isEmpty, lanes.isEmpty, cipher == nil else {
+            throw ValidationError("With --through, the relays' configuration decides on backend, cipher and lanes.")
+        }
+    }
+
+    func run() throws {
+        let scratch = try Scratch()
+        let progress = BenchProgress()
+        let signals = CancellingSignals { reason in
+            scratch.remove()
+            progress.clear()
+            printError("culvert: nothing was measured: \(reason)")
+            Foundation.exit(1)
+        }
+        defer {
+            signals.stop()
+            scratch.remove()
+        }
+        let report: BenchReport
+        do {
+            defer { progress.clear() }
+            report = try Benchmark(plan, in: scratch, progress: progress.show).run()
+        }
+        if let svg { try report.svg.write(toFile: svg, atomically: true, encoding: .utf8) }
+        if json { try printJSON(report) } else { Terminal.write(report.text) }
+    }
+
+    private var plan: BenchPlan {
+        var setups: [BenchPlan.Setup] = []
+        for streams in streams.isEmpty ? [1] : streams {
+            for lanes in lanes.isEmpty ? [1] : lanes {
+                for backend in backend.isEmpty ? [.openssl] : backend {
+                    setups.append(.init(backend: backend, cipher: cipher ?? .aes256, lanes: lanes, streams: streams))
+                }
+            }
+        }
+        let place: BenchPlan.Place =
+            if let through { .peer(service: through, admin: admin.client) } else { .local(program: ownPath) }
+        var plan = BenchPlan(place: place, setups: setups)
+        plan.data = Pattern.Content(rawValue: data).map { .pattern($0) } ?? .file(data)
+        plan.runs = runs
+        if let duration { plan.extent = .time(duration) }
+        if let bytes { plan.extent = .bytes(bytes) }
+        return plan
+    }
+
+    @Sendable private static func time(_ text: String) throws -> Duration {
+        do { return try Units.time.parse(text) } catch { throw ValidationError(error.description) }
+    }
+
+    @Sendable private static func size(_ text: String) throws -> Int {
+        do { return try Units.size.parse(text) } catch { throw ValidationError(error.description) }
+    }
+}
+
+extension BenchCommand {
+    struct Serve: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Be the far end of a benchmark over the real link.",
+            discussion: """
+                Name its socket in a service of this host's relay, which also says who may use it; then run \
+                'culvert bench --through PEER/SERVICE' on the other host. It ends with Ctrl-C.
+                """)
+
+        @Option(help: ArgumentHelp("Where to listen: unix:/PATH or tcp:HOST:PORT.", valueName: "address"))
+        var listen: String
+
+        func validate() throws { _ = try endpoint }
+
+        func run() throws {
+            let server = try BenchServer(on: endpoint)
+            let signals = CancellingSignals { _ in server.stop() }
+            defer { signals.stop() }
+            Terminal.write("listening on \(server.endpoint)\n")
+            try server.run()
+        }
+
+        private var endpoint: Endpoint {
+            get throws {
+                do { return try Endpoint(listen) } catch { throw ValidationError("--listen \(error).") }
+            }
+        }
+    }
+
+    /// `culvert serve` for as long as the benchmark lives that started it, however it ends.
+    struct Relay: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Be one of the relays.", shouldDisplay: false)
+
+        @OptionGroup var serve: ServeCommand
+
+        @Option var parent: Int32
+
+        func run() throws {
+            clinux_die_with_parent()
+            // It may have died before.
+            guard getppid() == parent else { return }
+            try serve.run()
+        }
+    }
+}
+
+/// One line on a terminal's stderr that is overwritten; nothing elsewhere.
+private struct BenchProgress: Sendable {
+    private let isShown = isatty(STDERR_FILENO) == 1
+
+    @Sendable func show(_ text: String) { write("\r\(text.prefix(max(Terminal.width - 1, 0)))\u{1B}[K") }
+
+    func clear() { write("\r\u{1B}[K") }
+
+    private func write(_ text: String) {
+        if isShown { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
+    }
+}
+
+extension TLSBackend: ExpressibleByArgument {}
+extension Cipher: ExpressibleByArgument {}
