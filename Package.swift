@@ -54,7 +54,7 @@ let package = Package(
             name: "BenchSockets", dependencies: ["CulvertIO", "CLinux"], path: "bench/sockets", swiftSettings: settings),
         .target(
             name: "CulvertBench",
-            dependencies: ["BenchSockets", "CulvertDaemon", "CulvertRelay", "CulvertIO", "CulvertTLS"],
+            dependencies: ["BenchSockets", "CulvertDaemon", "CulvertRelay", "CulvertProtocol", "CulvertIO", "CulvertTLS"],
             swiftSettings: settings),
         .executableTarget(
             name: "culvert-load",

@@ -62,6 +62,12 @@ struct BenchCommand: ParsableCommand {
         }
         guard bytes == nil || duration == nil else { throw ValidationError("--bytes and --duration exclude each other.") }
         guard bytes != 0, duration != .zero else { throw ValidationError("A run of nothing measures nothing.") }
+        if let svg, case let directory = URL(filePath: svg).deletingLastPathComponent().path {
+            // Found out before minutes of measuring rather than after.
+            guard FileManager.default.isWritableFile(atPath: directory) else {
+                throw ValidationError("--svg \(svg): \(directory) is not there or may not be written to.")
+            }
+        }
         guard let through else { return }
         try validateReference(through)
         guard backend.isEmpty, lanes.isEmpty, cipher == nil else {
@@ -87,8 +93,8 @@ struct BenchCommand: ParsableCommand {
             defer { progress.clear() }
             report = try Benchmark(plan, in: scratch, progress: progress.show).run()
         }
-        if let svg { try report.svg.write(toFile: svg, atomically: true, encoding: .utf8) }
         if json { try printJSON(report) } else { Terminal.write(report.text) }
+        if let svg { try report.svg.write(toFile: svg, atomically: true, encoding: .utf8) }
     }
 
     private var plan: BenchPlan {
@@ -134,6 +140,7 @@ extension BenchCommand {
         func validate() throws { _ = try endpoint }
 
         func run() throws {
+            if case .unix(let path) = try endpoint { StaleSocket.remove(path) }
             let server = try BenchServer(on: endpoint)
             let signals = CancellingSignals { _ in server.stop() }
             defer { signals.stop() }

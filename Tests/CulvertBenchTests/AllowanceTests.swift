@@ -5,7 +5,7 @@ import Testing
 @Suite struct AllowanceTests {
     /// One stage costs 0.1, relays 0.5 each: sender 0.1, near 0.5, far 0.5, receiver 0.1; 1.2 s of CPU time a GB.
     private let limits = HostLimits(
-        copy: 0.05, unix: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
+        copy: 0.05, framing: .init(send: 0.03, receive: 0.04), unix: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
         tcp: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
         ciphers: [.init(backend: .openssl, cipher: .aes256, seal: 0.3, open: 0.3)])
 

@@ -37,16 +37,16 @@ import Testing
     @Test(.timeLimit(.minutes(2))) func bothEnginesAndCiphersOnThisHost() throws {
         let scratch = try Scratch()
         defer { scratch.remove() }
-        let setups = [
-            BenchPlan.Setup(), .init(backend: .gnutls, cipher: .aes128, streams: 3),
-        ]
+        let setups = [BenchPlan.Setup(), .init(backend: .gnutls, cipher: .aes128, lanes: 2, streams: 3)]
         let stages = Mutex<Set<String>>([])
         let report = try Benchmark(small(.local(program: Self.culvert), setups), in: scratch) { stage in
             stages.withLock { _ = $0.insert(stage) }
         }.run()
         #expect(report.rows.map(\.setup) == setups)
         try check(report.rows)
-        #expect(stages.withLock { $0.contains("run 2 of 2, GnuTLS AES-128-GCM, 1 lane, 3 streams: verifying") })
+        #expect(report.limits.framing.send > 0 && report.limits.framing.receive > 0)
+        #expect(report.limits.ciphers.map(\.cipher) == [.aes256, .aes128])
+        #expect(stages.withLock { $0.contains("run 2 of 2, GnuTLS AES-128-GCM, 2 lanes, 3 streams: verifying") })
         #expect(!FileManager.default.fileExists(atPath: "\(scratch.path)/relays"))
         scratch.remove()
         #expect(!FileManager.default.fileExists(atPath: scratch.path))

@@ -9,6 +9,9 @@ public struct HostFacts: Sendable, Codable, Equatable {
     /// Of the last minute, before anything was measured.
     public var load: Double
 
+    /// Whether others used so much of it that what was measured is not what it can do.
+    var isBusy: Bool { load > 0.5 * Double(cores) }
+
     static func current() -> HostFacts {
         let cpu = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
         let model = cpu.split(separator: "\n").first { $0.hasPrefix("model name") }?.split(separator: ":").last

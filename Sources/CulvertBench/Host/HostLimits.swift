@@ -14,6 +14,12 @@ public struct HostLimits: Sendable, Codable, Equatable {
         public var megabytesPerSecond: Double
     }
 
+    /// Seconds of CPU time a GB.
+    public struct StageCost: Sendable, Codable, Equatable {
+        public var send: Double
+        public var receive: Double
+    }
+
     /// Seconds of CPU time a GB in the records of TLS 1.3.
     public struct CipherCost: Sendable, Codable, Equatable {
         public var backend: TLSBackend
@@ -22,8 +28,10 @@ public struct HostLimits: Sendable, Codable, Equatable {
         public var open: Double
     }
 
-    /// Seconds of CPU time a GB, from memory that no cache holds into a buffer that one does.
+    /// Seconds of CPU time a GB, from 64 MB of memory into a buffer of 256 KiB, as a relay's copies are.
     public var copy: Double
+    /// The protocol's frames, made and taken apart in memory.
+    public var framing: StageCost
     public var unix: SocketCost
     /// On the loopback interface. The kernel does most of a receiver's work in the sender's time.
     public var tcp: SocketCost
@@ -40,6 +48,8 @@ public struct HostLimits: Sendable, Codable, Equatable {
             func show(_ stage: String) { progress("this host alone, round \(round) of 3: \(stage)") }
             show("memory copy")
             let copy = copyCost(of: pattern, bytes)
+            show("frames")
+            let framing = try FramingCost.measure(bytes: bytes)
             show("UNIX socket")
             let unix = try socketCost(.unix(path: "\(directory)/alone.sock"), pattern, bytes)
             show("TCP on the loopback interface")
@@ -48,13 +58,14 @@ public struct HostLimits: Sendable, Codable, Equatable {
                 show("\(backend.name) \(cipher.name)")
                 return try cipherCost(backend, cipher, credentials, bytes)
             }
-            rounds.append(HostLimits(copy: copy, unix: unix, tcp: tcp, ciphers: ciphers))
+            rounds.append(HostLimits(copy: copy, framing: framing, unix: unix, tcp: tcp, ciphers: ciphers))
         }
         return HostLimits(medianOf: rounds)
     }
 
-    init(copy: Double, unix: SocketCost, tcp: SocketCost, ciphers: [CipherCost]) {
+    init(copy: Double, framing: StageCost, unix: SocketCost, tcp: SocketCost, ciphers: [CipherCost]) {
         self.copy = copy
+        self.framing = framing
         self.unix = unix
         self.tcp = tcp
         self.ciphers = ciphers
@@ -68,7 +79,8 @@ public struct HostLimits: Sendable, Codable, Equatable {
                 megabytesPerSecond: median { of($0).megabytesPerSecond })
         }
         self.init(
-            copy: median(\.copy), unix: socket(\.unix), tcp: socket(\.tcp),
+            copy: median(\.copy),
+            framing: StageCost(send: median(\.framing.send), receive: median(\.framing.receive)), unix: socket(\.unix), tcp: socket(\.tcp),
             ciphers: rounds[0].ciphers.indices.map { index in
                 var cipher = rounds[0].ciphers[index]
                 cipher.seal = median { $0.ciphers[index].seal }

@@ -50,9 +50,11 @@ final class RelayPair {
     }
 
     /// The last lines that both have logged, for whoever has to find out what went wrong.
-    var log: String {
-        [Credentials.far, Credentials.near].compactMap { try? String(contentsOfFile: file($0, "log"), encoding: .utf8) }
-            .map { $0.split(separator: "\n").suffix(5).joined(separator: "\n") }.joined(separator: "\n")
+    var log: String { [Credentials.far, Credentials.near].map(log(of:)).joined(separator: "\n") }
+
+    private func log(of name: String) -> String {
+        let log = (try? String(contentsOfFile: file(name, "log"), encoding: .utf8)) ?? ""
+        return log.split(separator: "\n").suffix(5).joined(separator: "\n")
     }
 
     private struct Relay {
@@ -83,7 +85,7 @@ final class RelayPair {
         let admin = AdminClient(path: file(relay.name, "admin"))
         let deadline = Clock.now + Self.patience
         while Clock.now < deadline {
-            if scratch.hasEnded(relay.process) { throw BenchError("the \(relay.name) relay ended:\n\(log)") }
+            if scratch.hasEnded(relay.process) { throw BenchError("the \(relay.name) relay ended: \(log(of: relay.name))") }
             if let found = (try? admin.status()).flatMap(find) { return found }
             Thread.sleep(forTimeInterval: 0.01)
         }

@@ -90,7 +90,7 @@ extension BenchReport {
         let content =
             switch data {
             case "random", "zero", "text": "\(data) bytes"
-            default: "bytes of \(data)"
+            default: "\(URL(filePath: data).lastPathComponent)"
             }
         let way = through.map { "To \($0) over the real link" } ?? "Two relays on this host, UNIX sockets at both ends"
         let alternated = rows.count > 1 ? " of each in alternation" : ""

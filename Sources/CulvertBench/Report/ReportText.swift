@@ -21,6 +21,8 @@ extension BenchReport {
         var table = TextTable([("STEP", .left), ("CPU s/GB", .right), ("GB/s", .right)])
         func add(_ name: String, _ cost: Double) { table.add([name, fixed(cost, 3), fixed(1 / cost, 2)]) }
         add("memory copy", limits.copy)
+        add("frames, make", limits.framing.send)
+        add("frames, take apart", limits.framing.receive)
         add("UNIX socket, send", limits.unix.send)
         add("UNIX socket, receive", limits.unix.receive)
         add("TCP loopback, send", limits.tcp.send)
@@ -34,8 +36,8 @@ extension BenchReport {
 
     private var results: String {
         var table = TextTable([
-            ("THROUGH", .left), ("MB/s", .right), ("", .left), ("OF POSSIBLE", .right), ("CPU s/GB SENDING", .right),
-            ("", .left), ("RECEIVING", .right), ("", .left),
+            ("THROUGH", .left), ("MB/s", .right), ("", .left), ("OF POSSIBLE", .right), ("CPU s/GB", .right),
+            ("SENDING RELAY", .left), ("CPU s/GB", .right), ("RECEIVING RELAY", .left),
         ])
         func cells(_ summary: Summary?, _ digits: Int) -> [String] {
             guard let summary else { return ["-", ""] }
@@ -64,7 +66,15 @@ extension BenchReport {
         return table.text { $0 }
     }
 
-    private var verdicts: String { rows.map { "\($0.setup.label): \($0.verdict)" }.joined(separator: "\n") }
+    private var verdicts: String {
+        var lines = rows.map { "\($0.setup.label): \($0.verdict)" }
+        if host.isBusy {
+            lines.append(
+                "This host had other work (load \(fixed(host.load, 1))): of all this, only the CPU time is worth much. "
+                    + "Measure again when it is quiet.")
+        }
+        return lines.joined(separator: "\n")
+    }
 }
 
 extension BenchReport.Row {
