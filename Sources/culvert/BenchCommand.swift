@@ -6,6 +6,7 @@ import CulvertDaemon
 import CulvertIO
 import CulvertTLS
 import Foundation
+import Synchronization
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -78,7 +79,9 @@ struct BenchCommand: ParsableCommand {
     func run() throws {
         let scratch = try Scratch()
         let progress = BenchProgress()
+        let isInterrupted = Atomic<Bool>(false)
         let signals = CancellingSignals { reason in
+            isInterrupted.store(true, ordering: .sequentiallyConsistent)
             scratch.remove()
             progress.clear()
             printError("culvert: nothing was measured: \(reason)")
@@ -92,6 +95,10 @@ struct BenchCommand: ParsableCommand {
         do {
             defer { progress.clear() }
             report = try Benchmark(plan, in: scratch, progress: progress.show).run()
+        } catch {
+            // What fails because everything is being taken away is not worth a word; the signal's handler ends us.
+            while isInterrupted.load(ordering: .sequentiallyConsistent) { pause() }
+            throw error
         }
         if json { try printJSON(report) } else { Terminal.write(report.text) }
         if let svg { try report.svg.write(toFile: svg, atomically: true, encoding: .utf8) }

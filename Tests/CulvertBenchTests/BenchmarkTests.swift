@@ -92,9 +92,7 @@ import Testing
         let bench = try ChildProcess(
             "env", ["TMPDIR=\(directory.path)", Self.culvert, "bench", "--duration", "10m", "--runs", "1"],
             output: directory("output"))
-        let log = { try FileManager.default.subpathsOfDirectory(atPath: directory.path).first { $0.hasSuffix("near.admin") } }
-        try await waitUntil("the relays run; culvert bench wrote: \(bench.output)") { try log() != nil }
-        #expect(Self.relays(in: directory.path) == 2)
+        try await waitUntil("the relays run; culvert bench wrote: \(bench.output)") { Self.relays(in: directory.path) == 2 }
         bench.signal(SIGINT)
         #expect(try await bench.waitForExit() == .code(1))
         #expect(bench.output == "culvert: nothing was measured: it was interrupted\n")
@@ -110,6 +108,25 @@ import Testing
         try await waitUntil("the relays run; culvert bench wrote: \(bench.output)") { Self.relays(in: directory.path) == 2 }
         bench.kill()
         try await waitUntil("the relays are gone") { Self.relays(in: directory.path) == 0 }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func theFarEndTakesTheSocketOfADeadOneAndLeavesNone() async throws {
+        let directory = try TemporaryDirectory()
+        let socket = directory("bench.sock")
+        func serve(_ log: String) async throws -> ChildProcess {
+            let server = try ChildProcess(
+                Self.culvert, ["bench", "serve", "--listen", "unix:\(socket)"], output: directory(log))
+            try await waitUntil("it listens; it wrote: \(server.output)") { server.output == "listening on unix:\(socket)\n" }
+            return server
+        }
+        let first = try await serve("first")
+        first.kill()
+        #expect(FileManager.default.fileExists(atPath: socket))
+        let second = try await serve("second")
+        #expect(try Probe(route: SocketRoute(path: socket)).roundTrips(3).count == 3)
+        second.signal(SIGINT)
+        #expect(try await second.waitForExit() == .code(0))
+        #expect(!FileManager.default.fileExists(atPath: socket))
     }
 
     /// Running processes whose command line names `directory`, as relays' do.

@@ -115,8 +115,11 @@ public struct Listener: ~Copyable, Sendable {
         return Socket(descriptor: accepted, endpoint: endpoint)
     }
 
-    /// Has `accept` throw from now on, on whichever thread it waits.
-    public func stop() { shutdown(descriptor, CInt(SHUT_RDWR)) }
+    /// Has `accept` throw from now on, on whichever thread it waits, and removes a UNIX socket's file.
+    public func stop() {
+        if case .unix(let path) = endpoint { unlink(path) }
+        shutdown(descriptor, CInt(SHUT_RDWR))
+    }
 
     private static func port(of descriptor: CInt) -> UInt16 {
         var address = sockaddr_in6()

@@ -89,7 +89,9 @@ extension BenchReport {
         let bytes = Summary(rows.flatMap(\.samples).map { Double($0.bytes) / 1e9 })?.median ?? 0
         let content =
             switch data {
-            case "random", "zero", "text": "\(data) bytes"
+            case "random": "random bytes"
+            case "zero": "zeros"
+            case "text": "text"
             default: "\(URL(filePath: data).lastPathComponent)"
             }
         let way = through.map { "To \($0) over the real link" } ?? "Two relays on this host, UNIX sockets at both ends"
