@@ -17,14 +17,8 @@ extension LibvirtTests {
             let migration = try guest.start(Self.move(flow), by: driver)
             try await migration.waitUntilUnderWay()
             try await guest.from.run("virsh", "migrate-postcopy", guest.name)
-            try await expect("running (post-copy)", of: guest, on: guest.to)
+            try await guest.waitForState("running (post-copy)", on: guest.to)
             return migration
-        }
-
-        private func expect(_ state: String, of guest: LibvirtGuest, on host: LabHost) async throws {
-            try await waitUntil(limit: .seconds(60), "\(guest.name) is \(state) on \(host.name)") {
-                try await host.start(["virsh", "domstate", "--reason", guest.name]).finished().hasPrefix(state)
-            }
         }
 
         @Test(arguments: Driver.allCases, [Move.Flow.direct, .peerToPeer])
@@ -47,20 +41,14 @@ extension LibvirtTests {
 
         /// The network between the hosts is gone for longer than the relays wait for it.
         @Test(arguments: Driver.allCases) func resumesAfterTheLink(driver: Driver) async throws {
-            let lab = Lab.current
-            let impatient = { (configuration: inout String) in configuration += "limits: { session-timeout: 1s }\n" }
-            try await lab.hosta.withRelay(impatient) {
-                try await lab.hostb.withRelay(impatient) {
-                    try await lab.waitForSession()
-                    let guest = try await start()
-                    let migration = try await switchOver(guest, .direct, driver)
-                    try await guest.from.run("ip", "link", "set", "lan0", "down")
-                    try await resume(guest, migration, .direct, driver) {
-                        try await guest.from.run("ip", "link", "set", "lan0", "up")
-                    }
+            try await Lab.current.withShortSessions {
+                let guest = try await start()
+                let migration = try await switchOver(guest, .direct, driver)
+                try await guest.from.run("ip", "link", "set", "lan0", "down")
+                try await resume(guest, migration, .direct, driver) {
+                    try await guest.from.run("ip", "link", "set", "lan0", "up")
                 }
             }
-            try await lab.waitForSession()
         }
 
         @Test(arguments: Driver.allCases) func resumesAfterTheRelay(driver: Driver) async throws {
@@ -75,8 +63,8 @@ extension LibvirtTests {
             _ guest: LibvirtGuest, _ migration: Migration, _ flow: Move.Flow, _ driver: Driver,
             after repair: () async throws -> Void
         ) async throws {
-            try await expect("paused (post-copy failed)", of: guest, on: guest.from)
-            try await expect("running (post-copy failed)", of: guest, on: guest.to)
+            try await guest.waitForState("paused (post-copy failed)", on: guest.from)
+            try await guest.waitForState("running (post-copy failed)", on: guest.to)
             _ = try await migration.failure()
             try await repair()
             try await guest.from.lab.waitForSession()

@@ -24,7 +24,7 @@ extension LibvirtTests {
             try await guest.move(Move(storage: disk.storage), by: driver)
             try await guest.expectMoved()
             try await guest.remove()
-            try await expectSameDisks(guest, disk.format)
+            try await guest.expectSameDisks(disk.format)
         }
 
         @Test(arguments: Driver.allCases, [Move(flow: .peerToPeer, storage: .all), Move(legs: .tcp, storage: .all)])
@@ -33,7 +33,7 @@ extension LibvirtTests {
             try await guest.move(move, by: driver)
             try await guest.expectMoved()
             try await guest.remove()
-            try await expectSameDisks(guest, "qcow2")
+            try await guest.expectSameDisks("qcow2")
         }
 
         /// Of the base nothing is sent, and the destination's is used: what the source has changed is all that arrives.
@@ -46,8 +46,8 @@ extension LibvirtTests {
             #expect(try await lab.seen().bytesSent(by: lab.hosta) - before < LibvirtGuest.worked * 2 + 64 << 20)
             try await guest.expectMoved()
             try await guest.remove()
-            try await expectSameDisks(guest, "qcow2")
-            let information = try await run("qemu-img", "info", image(guest, guest.to, "qcow2"))
+            try await guest.expectSameDisks("qcow2")
+            let information = try await run("qemu-img", "info", guest.image(guest.to, "qcow2"))
             #expect(information.contains("backing file: \(guest.name).base"))
         }
 
@@ -71,10 +71,10 @@ extension LibvirtTests {
             try await migration.succeed()
             try await guest.expectMoved()
             try await guest.remove()
-            try await expectSameDisks(guest, "qcow2")
+            try await guest.expectSameDisks("qcow2")
             for place in ["0", "15M"] {
                 let read = try await run(
-                    "qemu-io", "-r", "-f", "qcow2", "-c", "read -P 0x5a \(place) 512k", image(guest, guest.to, "qcow2"))
+                    "qemu-io", "-r", "-f", "qcow2", "-c", "read -P 0x5a \(place) 512k", guest.image(guest.to, "qcow2"))
                 #expect(!read.contains("verification failed"))
             }
         }
@@ -96,16 +96,6 @@ extension LibvirtTests {
             try await guest.to.run("sh", "-c", "umount /run/small && rmdir /run/small && rm \(image)")
             // QEMU has listened for the guest there, and nobody ever connected.
             try await guest.to.forgetSockets()
-        }
-
-        private func image(_ guest: LibvirtGuest, _ host: LabHost, _ format: String) -> String {
-            host.path("/var/lib/libvirt/images/\(guest.name).\(format)")
-        }
-
-        /// Byte for byte.
-        private func expectSameDisks(_ guest: LibvirtGuest, _ format: String) async throws {
-            let images = (image(guest, guest.from, format), image(guest, guest.to, format))
-            #expect(try await run("qemu-img", "compare", "-f", format, "-F", format, images.0, images.1).contains("identical"))
         }
 
         private func run(_ words: String...) async throws -> String {

@@ -6,21 +6,27 @@ extension LibvirtTests {
     /// No libvirt daemon takes part: two QEMUs, through the same relays and the same firewall. libvirt itself offers this
     /// flow, `virsh migrate --direct`, for other hypervisors only.
     struct UnmanagedTests {
-        private struct Pair {
+        struct Pair {
             let source, destination: ChildProcess
             let guests: (source: GuestWatch, destination: GuestWatch)
+
+            /// The human monitor of the source.
+            let monitor: StreamSocket
 
             /// Both have a QMP and a human monitor; the destination waits for the guest.
             static func start(incoming: String) async throws -> Pair {
                 let lab = Lab.current
                 let guest = try await LibvirtGuest.define("plain", on: lab.hosta)
                 try await guest.remove()
-                let pair = Pair(
-                    source: try qemu(lab.hosta, []), destination: try qemu(lab.hostb, ["-incoming", incoming]),
-                    guests: (GuestWatch(serial: lab.hosta.path("/run/plain.serial")), GuestWatch(serial: lab.hostb.path("/run/plain.serial"))))
-                try await pair.guests.source.waitForPasses(2)
-                return pair
+                let (source, destination) = (try qemu(lab.hosta, []), try qemu(lab.hostb, ["-incoming", incoming]))
+                let guests = (source: serial(lab.hosta), destination: serial(lab.hostb))
+                try await guests.source.waitForPasses(2)
+                return Pair(
+                    source: source, destination: destination, guests: guests,
+                    monitor: try StreamSocket.connect(unix: lab.hosta.path("/run/plain.monitor")))
             }
+
+            private static func serial(_ host: LabHost) -> GuestWatch { GuestWatch(serial: host.path("/run/plain.serial")) }
 
             private static func qemu(_ host: LabHost, _ options: [String]) throws -> ChildProcess {
                 try? FileManager.default.removeItem(atPath: host.path("/run/plain.serial"))
@@ -39,6 +45,9 @@ extension LibvirtTests {
                 #expect(guests.destination.fault == nil)
                 #expect(guests.destination.continues(guests.source))
             }
+
+            /// Gives QEMU at the source a command.
+            func tell(_ command: String) throws { try monitor.write(Array("\(command)\n".utf8)) }
 
             func end() {
                 source.kill()
@@ -62,10 +71,8 @@ extension LibvirtTests {
 
         /// As tools do that start a command of one's choice for the stream, such as `xl migrate -s`.
         @Test func movesOverTheStdioOfACommand() async throws {
-            let lab = Lab.current
             let pair = try await Pair.start(incoming: "unix:/run/culvert/to-hostb/plain.sock")
-            let monitor = try StreamSocket.connect(unix: lab.hosta.path("/run/plain.monitor"))
-            try monitor.write(Array("migrate -d \"exec:culvert connect hostb/migrate/plain\"\n".utf8))
+            try pair.tell("migrate -d \"exec:culvert connect hostb/migrate/plain\"")
             try await pair.expectMoved()
             pair.end()
         }

@@ -82,6 +82,18 @@ final class Lab: Sendable {
             try hosts.allSatisfy { try $0.sessions(with: $0.peerName).count == 1 }
         }
     }
+
+    /// Calls `body` with relays that give a session up 3 s after they have lost its connection.
+    func withShortSessions(_ body: () async throws -> Void) async throws {
+        let shorten = { (configuration: inout String) in configuration += "limits: { session-timeout: 3s }\n" }
+        try await hosta.withRelay(shorten) {
+            try await hostb.withRelay(shorten) {
+                try await waitForSession()
+                try await body()
+            }
+        }
+        try await waitForSession()
+    }
 }
 
 /// What the firewalls of a lab have counted.

@@ -124,7 +124,7 @@ struct LabHost: Sendable {
 
     /// Puts right what a test that failed has left.
     func repair() async throws {
-        try await run("sh", "-c", "hostname \(name); ip link set lan0 up; ! mountpoint -q /run/small || umount /run/small")
+        try await run("sh", "-c", "hostname \(name); \(Disturbance.repair); ! mountpoint -q /run/small || umount /run/small")
         if try await start(["virsh", "version"]).waitForExit() != .code(0) { try await service("start", .libvirtd) }
         if (try? status) == nil { try await service("start", .relay) }
         _ = try await start([

@@ -78,6 +78,24 @@ struct LibvirtGuest: Sendable {
         #expect(try await !to.running.contains(name))
     }
 
+    /// Waits until libvirt says so of it there, with the reason: "running (post-copy)", say.
+    func waitForState(_ state: String, on host: LabHost) async throws {
+        try await waitUntil(limit: .seconds(60), "\(name) is \(state) on \(host.name)") {
+            try await host.start(["virsh", "domstate", "--reason", name]).finished().hasPrefix(state)
+        }
+    }
+
+    /// Its disk, which only one host had, is now the same on both, byte for byte. It must not run any more.
+    func expectSameDisks(_ format: String) async throws {
+        let images = [from, to].map { image($0, format) }
+        let log = try TemporaryDirectory()
+        let comparison = try ChildProcess("qemu-img", ["compare", "-f", format, "-F", format] + images, output: log("log"))
+        #expect(try await comparison.succeed().contains("identical"))
+    }
+
+    /// The file of its disk there.
+    func image(_ host: LabHost, _ format: String) -> String { host.path("/var/lib/libvirt/images/\(name).\(format)") }
+
     /// Ends it wherever it is, and forgets its configuration.
     func remove() async throws {
         for host in [from, to] {
