@@ -127,6 +127,20 @@ import Testing
         }
     }
 
+    /// It is not to be dialled any more; what was dialled before goes on.
+    @Test func aReloadWithoutAddressesCutsNoStream() async throws {
+        try await withLinks(1, lanes: 3) { pair, _ in
+            let client = try await Bystander(pair.connect("echo"))
+            var settings = pair.setup.a
+            settings.peers[0].addresses = []
+            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+            try await eventually("one lane is left") { await pair.b.status().peers[0].sessions.map(\.lanes.count) == [1] }
+            try await client.exchange("still there")
+            try await client.finish()
+            #expect(await pair.a.status().peers[0].sessions.map(\.lanesLost) == [2])
+        }
+    }
+
     /// New connections wait for the link too.
     @Test func aConnectionThatComesWhileTheLinkIsDownWaits() async throws {
         try await withLinks { pair, links in

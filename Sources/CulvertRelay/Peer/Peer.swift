@@ -72,13 +72,15 @@ final class Peer {
         if usable == nil { diallers.first?.dial() } else { dialFurtherLanes() }
     }
 
-    /// Has a dialler for each lane that is to be, and closes lanes that are no longer.
+    /// Has a dialler for each lane that is to be, and closes further lanes that are no longer. The first one stays with its
+    /// streams, also if the peer is not to be dialled any more.
     private func adjustDiallers() {
         let count = settings.addresses.isEmpty ? 0 : settings.lanes
         while diallers.count < count { diallers.append(Dialler(peer: self, number: diallers.count)) }
         while diallers.count > count {
             let dialler = diallers.removeLast()
             dialler.stop()
+            guard dialler.number > 0 else { return }
             for session in sessions { session.closeLane(of: dialler) }
         }
     }
