@@ -24,13 +24,18 @@ public struct PeerCheck: Encodable, Sendable {
     public init(peer: String, admin: AdminClient) throws {
         self.peer = peer
         let peers = try admin.status().peers, known = peers.map(\.name)
-        guard let now = peers.first(where: { $0.name == peer }) else {
+        guard var now = peers.first(where: { $0.name == peer }) else {
             throw ServiceConnection.Failure(
                 description: "the local relay has no peer '\(peer)'; its configuration names "
                     + (known.isEmpty ? "none" : known.joined(separator: ", ")))
         }
-        // A question would wait for the connection, as streams do.
-        if !now.sessions.isEmpty, now.sessions.allSatisfy(\.lanes.isEmpty) {
+        // A question would wait for a connection that is lost, as streams do; a person gets an answer.
+        let end = Date(timeIntervalSinceNow: Self.patience)
+        while Self.isCut(now), Date() < end {
+            Thread.sleep(forTimeInterval: 0.1)
+            now = try admin.status().peers.first { $0.name == peer } ?? now
+        }
+        if Self.isCut(now) {
             cause = "the connection is lost, and streams wait for another: " + (now.lastError ?? "it is being made")
             return
         }
@@ -44,6 +49,14 @@ public struct PeerCheck: Encodable, Sendable {
         remote = session.lanes.first?.remote
         tls = session.lanes.first?.tls
         roundTrip = session.rttMinimum
+    }
+
+    /// Seconds in which a connection that was just lost may be made again.
+    private static let patience = 3.0
+
+    /// There are sessions, and no connection.
+    private static func isCut(_ peer: PeerStatus) -> Bool {
+        !peer.sessions.isEmpty && peer.sessions.allSatisfy(\.lanes.isEmpty)
     }
 
     /// What a service says that is told nothing. It fits a pipe.
