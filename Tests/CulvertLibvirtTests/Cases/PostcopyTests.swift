@@ -68,9 +68,21 @@ extension LibvirtTests {
             _ = try await migration.failure()
             try await repair()
             try await guest.from.lab.waitForSession()
-            try await guest.move(Move(flow: flow, postcopy: true, resumes: true), by: driver)
+            try await moveOn(guest, flow, driver)
             try await guest.expectMoved()
             try await guest.remove()
+        }
+
+        /// libvirt 9.0 may find the failure of the broken job when it has just begun with the next one, and says so at once;
+        /// both ends are then as they were, and it can be asked again.
+        private func moveOn(_ guest: LibvirtGuest, _ flow: Move.Flow, _ driver: Driver, tries: Int = 3) async throws {
+            do {
+                try await guest.move(Move(flow: flow, postcopy: true, resumes: true), by: driver)
+            } catch where tries > 1 && "\(error)".contains("job 'migration in' failed in post-copy phase") {
+                try await guest.waitForState("paused (post-copy failed)", on: guest.from)
+                try await guest.waitForState("running (post-copy failed)", on: guest.to)
+                try await moveOn(guest, flow, driver, tries: tries - 1)
+            }
         }
     }
 }
