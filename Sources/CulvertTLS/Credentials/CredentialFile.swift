@@ -108,8 +108,9 @@ extension CredentialFile {
             throw error("the key is encrypted and a daemon cannot ask for the passphrase; "
                 + "decrypt it with 'openssl pkey -in \(path) -out NEW' and mode 0600")
         }
-        guard String(decoding: bytes, as: UTF8.self).contains("PRIVATE KEY-----") else {
-            throw error("holds no PEM private key; it needs a block that starts -----BEGIN PRIVATE KEY-----")
+        let label = "PRIVATE KEY"
+        guard String(decoding: bytes, as: UTF8.self).contains("\(label)-----") else {
+            throw error("holds no PEM private key; it needs a block that starts -----BEGIN \(label)-----")
         }
         throw error("malformed PEM: the private key in it cannot be decoded; restore the file or issue it anew")
     }
