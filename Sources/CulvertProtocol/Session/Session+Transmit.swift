@@ -114,7 +114,7 @@ extension Session {
         nextID += 2
         table[stream.id] = stream
         let (_, first, fin) = stream.send.take(
-            limit: FrameEncoder.openRoom(service: stream.service), lane: lane.number, now: now)
+            limit: FrameEncoder.openRoom(service: stream.service), lane: lane.number)
         let open = Open(
             stream: stream.id, credit: stream.receive.credit, priority: stream.priority, service: stream.service)
         opensInFlight.append(open)
@@ -125,7 +125,7 @@ extension Session {
     /// The header is written in front of the payload where that lies, so that both go out as one range. What the header
     /// covers, if it is the stream's own bytes, is put back.
     private func transmitData(_ stream: SessionStream, on lane: SessionLane, into sink: some FrameSink) {
-        let (offset, payload, fin) = stream.send.take(limit: Chunk.capacity, lane: lane.number, now: now)
+        let (offset, payload, fin) = stream.send.take(limit: Chunk.capacity, lane: lane.number)
         stream.schedule.deficit -= payload.count + WireLimit.dataHeader
         hastenPings()
         if commonFeatures.contains(.lz4), let packed = packer?.pack(

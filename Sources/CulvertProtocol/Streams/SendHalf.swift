@@ -5,15 +5,11 @@
 struct SendHalf: ~Copyable {
     enum End { case open, wanted, sent, acknowledged }
 
-    /// Bytes that one lane took, and when.
+    /// Bytes that one lane took.
     private struct Flight {
         let lane: UInt32
         var range: Range<UInt64>
-        let sentAt: UInt64
     }
-
-    /// Flights on one lane that follow each other within this time, in nanoseconds, are kept as one.
-    private static let together: UInt64 = 5_000_000
 
     var queue: ByteQueue
     /// Offset of the next byte to send for the first time.
@@ -48,16 +44,14 @@ struct SendHalf: ~Copyable {
     /// The next run of at most `limit` bytes, already counted as sent; what was lost comes first. Empty if there is nothing
     /// to send but the end.
     /// - Returns: `bytes` has `Chunk.headroom` writable bytes in front of it.
-    mutating func take(
-        limit: Int, lane: UInt32, now: UInt64
-    ) -> (offset: UInt64, bytes: UnsafeMutableRawBufferPointer, fin: Bool) {
+    mutating func take(limit: Int, lane: UInt32) -> (offset: UInt64, bytes: UnsafeMutableRawBufferPointer, fin: Bool) {
         let offset = lost.first?.lowerBound ?? sent
         let stop = lost.first?.upperBound ?? min(queue.end, credit)
         let run = stop > offset
             ? queue.contiguous(from: offset, limit: min(limit, Int(stop - offset)))
             : UnsafeMutableRawBufferPointer(start: nil, count: 0)
         let reached = offset + UInt64(run.count)
-        note(offset..<reached, lane, now)
+        note(offset..<reached, lane)
         lost.remove(upTo: reached)
         sent = max(sent, reached)
         let fin = endIsDue && reached == queue.end
@@ -68,14 +62,12 @@ struct SendHalf: ~Copyable {
         return (offset, run, fin)
     }
 
-    private mutating func note(_ range: Range<UInt64>, _ lane: UInt32, _ now: UInt64) {
+    private mutating func note(_ range: Range<UInt64>, _ lane: UInt32) {
         guard !range.isEmpty else { return }
-        if let last = flights.last, last.lane == lane, last.range.upperBound == range.lowerBound,
-            now < last.sentAt + Self.together
-        {
+        if let last = flights.last, last.lane == lane, last.range.upperBound == range.lowerBound {
             flights[flights.count - 1].range = last.range.lowerBound..<range.upperBound
         } else {
-            flights.append(Flight(lane: lane, range: range, sentAt: now))
+            flights.append(Flight(lane: lane, range: range))
         }
     }
 
