@@ -41,9 +41,9 @@ extension Session {
     }
 
     private func shrinkWindows() {
+        let roundTrip = leastRoundTrip
         for stream in table.values {
-            stream.receive.window.shrink(
-                delivered: stream.receive.queue.start, now: now, roundTrip: leastRoundTrip)
+            stream.receive.window.shrink(delivered: stream.receive.queue.start, now: now, roundTrip: roundTrip)
             stream.recount()
         }
     }

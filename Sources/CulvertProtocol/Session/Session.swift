@@ -16,9 +16,9 @@ public final class Session {
     /// In the order in which they came.
     public internal(set) var lanes: [SessionLane] = []
     /// The shortest lane's round trip as last measured, in nanoseconds.
-    public var roundTrip: UInt64? { lanes.compactMap(\.roundTrip).min() }
+    public var roundTrip: UInt64? { lanes.lazy.compactMap { $0.roundTrip }.min() }
     /// The least round trip of the longest lane: what a window has to span.
-    public var leastRoundTrip: UInt64? { lanes.compactMap(\.leastRoundTrip).max() }
+    public var leastRoundTrip: UInt64? { lanes.lazy.compactMap { $0.leastRoundTrip }.max() }
     /// This side opens no new streams: either side said GOAWAY.
     public var isDraining: Bool { saidGoaway || heardGoaway }
     /// The peer opens no more streams.
