@@ -157,12 +157,15 @@ public final class Relay: Sendable {
     // MARK: Parts
 
     private func add(_ settings: PeerSettings, _ environment: RelayEnvironment) async {
-        let loop = state.withLock { state in
+        let rotated = state.withLock { state in
             // The first loop has the TLS port's handshakes, so it is the last to get a peer.
             state.lastLoop = (state.lastLoop + 1) % loops.count
-            return loops[state.lastLoop]
+            return Array(loops[state.lastLoop...] + loops[..<state.lastLoop])
         }
-        let peer = await loop.run { LoopBound(Peer(settings: settings, environment: environment, loop: loop), loop: loop) }
+        let loop = rotated[0]
+        let peer = await loop.run {
+            LoopBound(Peer(settings: settings, environment: environment, loops: rotated), loop: loop)
+        }
         peers[settings.name] = peer.map { Directory.Entry(loop: loop, peer: $0, identity: settings.identity) }
     }
 

@@ -64,6 +64,8 @@ public struct LaneStatus: Sendable, Codable, Equatable {
     public var remote: String
     /// For example `OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384`.
     public var tls: String
+    /// Name of the thread that encrypts and decrypts for it.
+    public var loop: String
     /// Last round trip in milliseconds.
     public var rtt: Double?
     /// Ciphertext bytes.

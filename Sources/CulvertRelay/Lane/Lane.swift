@@ -1,216 +1,32 @@
-import CulvertIO
 import CulvertProtocol
-import CulvertTLS
 
-/// Told that a lane has something to do.
-protocol LaneOwner: AnyObject {
-    func attend()
-}
+/// One TLS connection as its session uses it, on the session's loop.
+protocol Lane: AnyObject {
+    var local: String { get }
+    var remote: String { get }
+    /// Of TLS, for people.
+    var summary: String { get }
+    /// The loop that encrypts, sends, receives and decrypts.
+    var loopName: String { get }
+    var bytesSent: UInt64 { get }
+    var bytesReceived: UInt64 { get }
 
-/// One TLS connection of a session: frames to ciphertext to socket, and back, in batches of 256 KiB.
-///
-/// Invariant of both ciphertext buffers: `0 ≤ start ≤ end ≤ capacity`; what lies between waits to be sent or decrypted.
-final class Lane: EventHandler, FrameSink {
-    /// Bytes a system call moves at most. 1 MiB falls out of the second-level cache and gains nothing.
-    private static let batch = 256 << 10
-    /// Bytes that the kernel may hold unsent: what goes next is decided late, so urgent frames wait behind little.
-    private static let notSent = 256 << 10
-    private static let largestFrame = 64 << 10
-    /// Frames shorter than this share a TLS record with their neighbours.
-    private static let smallFrame = 4 << 10
-    private static let stagingCapacity = 16 << 10
-    /// Batches received in a row before others get their turn.
-    private static let receiveTurns = 4
-
-    private let loop: EventLoop
-    private var descriptor: Descriptor
-    private let engine: any TLSEngine
-    private var registration: Registration?
-    /// First whoever waits for the peer's HELLO, then the session that it names.
-    unowned var owner: any LaneOwner
-
-    private var outbound: LinearBuffer
-    private var inbound: LinearBuffer
-    private let plaintext = UnsafeMutableRawBufferPointer.allocate(byteCount: Lane.batch, alignment: 4096)
-    private var staging: LinearBuffer
-
-    private(set) var mayRead = true
-    private var mayWrite = true
-    private(set) var failure: String?
+    /// There may be something to receive without further notice.
+    var mayRead: Bool { get }
+    /// Why the connection is of no use any more. Set once all that had arrived before was handed on.
+    var failure: String? { get }
     /// The peer closed it on purpose.
-    private(set) var wasClosed = false
-    /// Why nothing can be sent any more. What has arrived may hold the reason behind that, so it is read first.
-    private var sendFailure: String?
+    var wasClosed: Bool { get }
+    /// Everything that the session has said on it was taken by the kernel.
+    var isFlushed: Bool { get }
 
-    let local: String
-    let remote: String
-    private(set) var bytesSent: UInt64 = 0
-    private(set) var bytesReceived: UInt64 = 0
-    var summary: String { engine.summary }
-
-    /// - Parameter keepalive: after which sent bytes that nobody acknowledges break the connection.
-    init(
-        _ connection: SecuredConnection, loop: EventLoop, keepalive: Duration, owner: any LaneOwner
-    ) throws(IOError) {
-        self.loop = loop
-        self.owner = owner
-        engine = connection.engine
-        local = connection.local
-        remote = connection.remote
-        let room = connection.engine.maximumCiphertext(for: Lane.largestFrame + Lane.stagingCapacity)
-        outbound = LinearBuffer(capacity: Lane.batch + room)
-        inbound = LinearBuffer(capacity: max(Lane.batch, connection.leftover.count))
-        staging = LinearBuffer(capacity: Lane.stagingCapacity)
-        descriptor = connection.takeDescriptor()
-        descriptor.tuneForLane(notSentLowWater: Self.notSent, userTimeout: keepalive)
-        connection.leftover.withUnsafeBytes { inbound.append($0) }
-        bytesReceived = UInt64(connection.leftover.count)
-        registration = try loop.register(descriptor, self)
-    }
-
-    deinit { plaintext.deallocate() }
-
-    func ready(_ events: ReadyEvents) {
-        if events.contains(.readable) { mayRead = true }
-        if events.contains(.writable) { mayWrite = true }
-        owner.attend()
-    }
-
-    /// Reads, decrypts and hands on what has arrived, up to a few batches.
+    /// Hands on what has arrived, up to a few batches.
     /// - Parameter handle: takes decrypted bytes; false ends the lane's use.
-    func receive(_ handle: (UnsafeRawBufferPointer) -> Bool) {
-        var turns = Self.receiveTurns
-        while failure == nil {
-            // An alert is the cause; the end of the connection that follows it is not.
-            guard decrypt(handle), failure == nil, mayRead, turns > 0 else { return }
-            turns -= 1
-            fill()
-        }
-    }
+    func receive(_ handle: (UnsafeRawBufferPointer) -> Bool)
 
-    /// - Returns: false if `handle` did.
-    private func decrypt(_ handle: (UnsafeRawBufferPointer) -> Bool) -> Bool {
-        while !inbound.isEmpty {
-            let step: TLSDecrypted
-            do {
-                step = try engine.decrypt(inbound.readable, into: plaintext)
-            } catch {
-                failure = error.description
-                return true
-            }
-            inbound.consume(step.consumed)
-            if step.produced > 0, !handle(UnsafeRawBufferPointer(rebasing: plaintext[..<step.produced])) {
-                return false
-            }
-            if step.ended {
-                failure = "the peer closed the connection"
-                wasClosed = true
-            }
-            if step.ended || step.consumed == 0 && step.produced == 0 { break }
-        }
-        return true
-    }
-
-    private func fill() {
-        inbound.compact()
-        let space = inbound.writable
-        switch descriptor.read(into: space) {
-        case .bytes(let count):
-            inbound.produce(count)
-            bytesReceived += UInt64(count)
-        case .wouldBlock:
-            mayRead = false
-            failure = sendFailure
-        case .endOfStream: failure = "the peer closed the connection without saying why"
-        case .failed(let errno): failure = IOError(errno: errno, operation: "receive from \(remote)").description
-        }
-    }
-
-    /// Sends what the session has to say until it falls silent or the socket is full.
-    func flush(_ session: Session, _ half: SessionLane) {
-        while failure == nil, sendFailure == nil, mayWrite {
-            if outbound.isEmpty {
-                outbound.compact()
-                session.transmit(on: half, into: self, now: loop.now)
-                seal()
-                drainEngine()
-                if outbound.isEmpty { return }
-            }
-            send()
-        }
-    }
-
-    /// Everything handed to `put` has been taken by the kernel.
-    var isFlushed: Bool { outbound.isEmpty && staging.isEmpty }
-
-    private func send() {
-        switch descriptor.write(outbound.readable) {
-        case .bytes(let count):
-            outbound.consume(count)
-            bytesSent += UInt64(count)
-        case .wouldBlock, .endOfStream: mayWrite = false
-        case .failed(let errno):
-            sendFailure = IOError(errno: errno, operation: "send to \(remote)").description
-            mayRead = true
-        }
-    }
-
-    /// Tells the peer why this connection is of no use, and closes it.
-    func refuse(_ goaway: Goaway) {
-        goaway.frame.withUnsafeBytes { put($0) }
-        seal()
-        close()
-    }
+    /// Fetches what the session has to say on it, as far as there is room.
+    func flush(_ session: Session, _ half: SessionLane)
 
     /// Says goodbye as far as the socket takes it, and closes.
-    func close() {
-        guard let registration = registration.take() else { return }
-        if failure == nil, sendFailure == nil { engine.close() }
-        // After a bad record this is the alert that tells the peer so.
-        drainEngine()
-        if !outbound.isEmpty { send() }
-        loop.deregister(registration)
-        descriptor.shutdownWrite()
-        failure = failure ?? "closed"
-    }
-
-    // MARK: FrameSink
-
-    var hasRoom: Bool {
-        outbound.count < Self.batch
-            && outbound.writable.count >= engine.maximumCiphertext(for: Self.largestFrame + staging.count)
-    }
-
-    func put(_ frame: UnsafeRawBufferPointer) {
-        if frame.count < Self.smallFrame {
-            if staging.writable.count < frame.count { seal() }
-            staging.append(frame)
-        } else {
-            seal()
-            encrypt(frame)
-        }
-    }
-
-    /// Encrypts the small frames gathered so far.
-    private func seal() {
-        guard !staging.isEmpty else { return }
-        encrypt(staging.readable)
-        staging.removeAll()
-    }
-
-    private func encrypt(_ plaintext: UnsafeRawBufferPointer) {
-        guard failure == nil else { return }
-        do {
-            outbound.produce(try engine.encrypt(plaintext, into: outbound.writable))
-        } catch {
-            failure = error.description
-        }
-    }
-
-    /// What the engine has to say on its own: key updates, alerts.
-    private func drainEngine() {
-        while engine.pendingOutput > 0, !outbound.writable.isEmpty {
-            outbound.produce(engine.drainOutput(into: outbound.writable))
-        }
-    }
+    func close()
 }

@@ -4,7 +4,7 @@ import CulvertProtocol
 /// A connection whose other end has proved to be a peer, and has not said yet which session it belongs to.
 final class Newcomer: LaneOwner, LoopTask {
     private unowned let peer: Peer
-    private var lane: Lane?
+    private var lane: DirectLane?
     private var greeting = LaneGreeting()
     private var timer: TimerHandle?
     private var isMarked = false
@@ -12,7 +12,7 @@ final class Newcomer: LaneOwner, LoopTask {
     init(_ connection: SecuredConnection, peer: Peer) throws(IOError) {
         self.peer = peer
         let limits = peer.environment.limits
-        lane = try Lane(connection, loop: peer.loop, keepalive: limits.keepalive, owner: self)
+        lane = try DirectLane(connection, loop: peer.loop, keepalive: limits.keepalive, owner: self)
         timer = peer.loop.schedule(after: limits.handshakeTimeout) { [self] in
             end("\(peer.name) did not say HELLO in time", nil)
         }
@@ -48,7 +48,7 @@ final class Newcomer: LaneOwner, LoopTask {
     }
 
     /// The lane goes to the session that the HELLO names, or to a new one.
-    private func settle(_ lane: Lane, _ hello: Hello) throws(ProtocolViolation) -> (LiveSession, SessionLane) {
+    private func settle(_ lane: DirectLane, _ hello: Hello) throws(ProtocolViolation) -> (LiveSession, SessionLane) {
         let host = try peer.host(hello)
         let half = try host.adopt(lane, hello)
         leave()

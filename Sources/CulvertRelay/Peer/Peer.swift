@@ -3,10 +3,12 @@ import CulvertProtocol
 import Logging
 
 /// A remote relay: its sessions, the streams to and from it, and the local connections that wait for a session.
-/// Lives on one loop, with its lanes, its forwards and all their sockets.
+/// Lives on one loop, with its forwards and all their sockets; only the work of further lanes is done by other loops.
 final class Peer {
     let name: String
     let loop: EventLoop
+    /// All of the relay, this peer's first: lanes of one session spread over them.
+    let loops: [EventLoop]
     let pool = ChunkPool()
     private(set) var settings: PeerSettings
     private(set) var environment: RelayEnvironment
@@ -42,11 +44,13 @@ final class Peer {
         }
     }
 
-    init(settings: PeerSettings, environment: RelayEnvironment, loop: EventLoop) {
+    /// - Parameter loops: the relay's; it lives on the first one.
+    init(settings: PeerSettings, environment: RelayEnvironment, loops: [EventLoop]) {
         name = settings.name
         self.settings = settings
         self.environment = environment
-        self.loop = loop
+        loop = loops[0]
+        self.loops = loops
         targets = TargetQueue(loop: loop)
         adjustDiallers()
         diallers.first?.dial()
@@ -113,7 +117,7 @@ final class Peer {
     }
 
     /// A connection of the peer came to nothing.
-    func refused(_ lane: Lane, _ text: String) {
+    func refused(_ lane: DirectLane, _ text: String) {
         lastError = text
         logger.warning("connection from \(lane.remote) closed: \(text)")
     }

@@ -3,16 +3,21 @@ import CulvertProtocol
 
 /// A lane as its session holds it: the socket with its TLS, and what the protocol core knows of it.
 final class LaneLink {
-    let lane: Lane
+    private(set) var lane: any Lane
     let half: SessionLane
     /// What made it, and makes another if it is lost; nil if the peer dialled.
     let dialler: Dialler?
     let made: UInt64
 
-    init(_ lane: Lane, _ half: SessionLane, dialler: Dialler?, made: UInt64) {
+    init(_ lane: DirectLane, _ half: SessionLane, dialler: Dialler?, made: UInt64) {
         self.lane = lane
         self.half = half
         self.dialler = dialler
         self.made = made
+    }
+
+    /// Has another loop do the lane's work. Not from within the lane's `receive` or `flush`.
+    func offload(to loop: EventLoop, owner: any LaneOwner) {
+        if let direct = lane as? DirectLane { lane = OffloadedLane(direct, to: loop, owner: owner) }
     }
 }

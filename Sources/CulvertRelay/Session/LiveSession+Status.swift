@@ -9,7 +9,7 @@ extension LiveSession {
             lanes: links.map {
                 LaneStatus(
                     number: $0.half.number, local: $0.lane.local, remote: $0.lane.remote, tls: $0.lane.summary,
-                    rtt: $0.half.roundTrip.map(Self.milliseconds), bytesSent: $0.lane.bytesSent,
+                    loop: $0.lane.loopName, rtt: $0.half.roundTrip.map(Self.milliseconds), bytesSent: $0.lane.bytesSent,
                     bytesReceived: $0.lane.bytesReceived)
             },
             streams: legs.values.sorted { ($0.opened, $0.stream.id) < ($1.opened, $1.stream.id) }.map(status))

@@ -21,6 +21,8 @@ final class LiveSession: LoopTask, LaneOwner {
     let made: UInt64
     private(set) var logger: Logger
     private(set) var links: [LaneLink] = []
+    /// New ones, which are still on this loop.
+    private var unplaced: [LaneLink] = []
     /// Lanes lost so far, while the session went on.
     private(set) var lanesLost = 0
     /// Why the last lane was lost.
@@ -64,7 +66,7 @@ final class LiveSession: LoopTask, LaneOwner {
     /// - Parameter replacing: the lane that it takes the place of, if there was one.
     func join(_ connection: SecuredConnection, dialler: Dialler, replacing: SessionLane?) {
         do {
-            let lane = try Lane(connection, loop: loop, keepalive: peer.environment.limits.keepalive, owner: self)
+            let lane = try DirectLane(connection, loop: loop, keepalive: peer.environment.limits.keepalive, owner: self)
             hold(lane, session.addLane(replacing: replacing, now: loop.now), dialler)
         } catch {
             logger.error("connection to \(connection.remote) closed: \(error)")
@@ -73,7 +75,7 @@ final class LiveSession: LoopTask, LaneOwner {
     }
 
     /// Takes a connection that the peer made, and its HELLO.
-    func adopt(_ lane: Lane, _ hello: Hello) throws(ProtocolViolation) -> SessionLane {
+    func adopt(_ lane: DirectLane, _ hello: Hello) throws(ProtocolViolation) -> SessionLane {
         if links.count >= Self.mostLanes, let oldest = links.min(by: { $0.made < $1.made }) {
             drop(oldest, "newer lanes took its place")
         }
@@ -89,9 +91,23 @@ final class LiveSession: LoopTask, LaneOwner {
         return half
     }
 
-    private func hold(_ lane: Lane, _ half: SessionLane, _ dialler: Dialler?) {
+    private func hold(_ lane: DirectLane, _ half: SessionLane, _ dialler: Dialler?) {
         links.append(LaneLink(lane, half, dialler: dialler, made: loop.now))
+        unplaced.append(links.last!)
         attend()
+    }
+
+    /// Gives new lanes to the loops that have the fewest of this session's. Those that stay come last in `links`: they would
+    /// do at once all there is to do, and nothing would be left for the others.
+    private func placeLanes() {
+        while let link = unplaced.popLast() {
+            guard let index = links.firstIndex(where: { $0 === link }) else { continue }
+            let others = links.filter { $0 !== link }.map(\.lane.loopName)
+            let place = peer.loops.min { a, b in others.count { $0 == a.name } < others.count { $0 == b.name } }!
+            guard place !== loop else { continue }
+            link.offload(to: place, owner: self)
+            links.insert(links.remove(at: index), at: 0)
+        }
     }
 
     /// A lane is of no use any more; the session goes on with the others, or waits for another.
@@ -131,6 +147,7 @@ final class LiveSession: LoopTask, LaneOwner {
     func run() {
         isMarked = false
         guard !isOver else { return }
+        placeLanes()
         receive()
         for _ in 0..<Self.rounds {
             handleEvents()

@@ -52,7 +52,7 @@ extension RelayStatus {
                         lanes: [
                             LaneStatus(
                                 number: 4, local: "10.0.0.1:5000", remote: "10.0.0.2:16515",
-                                tls: "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384", rtt: 0.5, bytesSent: 5000, bytesReceived: 600)
+                                tls: "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384", loop: "culvert-1", rtt: 0.5, bytesSent: 5000, bytesReceived: 600)
                         ],
                         streams: [
                             .sample(id: 1, service: "web1", outgoing: true),
