@@ -193,10 +193,19 @@ extension EventLoop {
 
     private func runThread() {
         clinux_name_current_thread(String(decoding: name.utf8.prefix(15), as: UTF8.self))
+        Self.blockPipeSignal()
         owner.store(pthread_self(), ordering: .relaxed)
         while runIteration() {}
         releaseEverything()
         owner.store(0, ordering: .relaxed)
+    }
+
+    /// `splice` has no flag that spares this thread the signal when the other end of a socket is gone.
+    private static func blockPipeSignal() {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGPIPE)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
     }
 
     /// False once the loop is to end.

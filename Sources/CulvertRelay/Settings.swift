@@ -33,6 +33,8 @@ public struct PeerSettings: Sendable, Equatable {
     public var identity: String
     /// TLS connections of a session that this relay dials, 1 to `PeerSettings.mostLanes`. They take the addresses in turn.
     public var lanes = 1
+    /// Of the bulk to and from this peer, on sessions made from now on. What both relays want is done; else it is `userspace`.
+    public var protection = BulkProtection.userspace
     /// Of what this relay sends, on sessions made from now on. Whether the peer compresses is its own affair.
     public var compression = CompressionMode.none
 
@@ -43,6 +45,17 @@ public struct PeerSettings: Sendable, Equatable {
         self.addresses = addresses
         self.identity = identity ?? name
     }
+}
+
+/// Who encrypts the bulk of streams. Connections are made, peers are authenticated and short streams are carried by TLS in
+/// this program in any case.
+public enum BulkProtection: String, Sendable, Codable, CaseIterable {
+    /// This program, inside the session: nothing is lost with a connection.
+    case userspace
+    /// The kernels, on connections of its own, which cannot be resumed.
+    case kernel
+    /// Nobody: whoever is on the way can read and change it. For links that are protected otherwise.
+    case none
 }
 
 /// A named local target and the peers that may reach it.

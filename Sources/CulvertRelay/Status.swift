@@ -27,6 +27,9 @@ public struct PeerStatus: Sendable, Codable, Equatable {
     public var streamsReset: UInt64
     public var bytesSent: UInt64
     public var bytesReceived: UInt64
+    /// Those of them that never entered this process.
+    public var splicedSent: UInt64
+    public var splicedReceived: UInt64
 }
 
 public struct SessionStatus: Sendable, Codable, Equatable {
@@ -87,6 +90,11 @@ public struct StreamStatus: Sendable, Codable, Equatable {
     public var age: Double
     public var bytesSent: UInt64
     public var bytesReceived: UInt64
+    /// Those of them that passed by the session and never entered this process.
+    public var splicedSent: UInt64
+    public var splicedReceived: UInt64
+    /// Whether it outlives the loss of its connection at the moment: not while it passes by the session.
+    public var lossless: Bool
     /// Bytes a second, over the last second or so.
     public var sendRate: Double
     public var receiveRate: Double

@@ -33,6 +33,15 @@ public protocol TLSEngine: AnyObject {
     /// Makes a close_notify alert pending. Nothing can be encrypted after it; what the peer still sends can be decrypted.
     func close()
 
+    /// Gives one direction's key to whoever makes or reads the next records from here on; this engine must not any more.
+    /// - Parameters:
+    ///   - sending: the direction.
+    ///   - body: gets the key (16 or 32 bytes), the initialization vector (12 bytes) and the number of the next record.
+    /// - Returns: false if the cipher is not AES-GCM, or the handshake is not done; `body` was not called.
+    func withKernelKey<Failure: Error>(
+        sending: Bool, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer, UInt64) throws(Failure) -> Void
+    ) throws(Failure) -> Bool
+
     /// Who the peer is. Valid after the handshake.
     var peer: PeerIdentity { get }
 

@@ -30,7 +30,10 @@ import Testing
 
     static let misdeeds = [
         Misdeed("a frame of type 0", Frame(kind: 0), reason: "unknown frame type 0"),
-        Misdeed("a frame of type 10", Frame(kind: 10), reason: "unknown frame type 10"),
+        Misdeed("a frame of type 11", Frame(kind: 11), reason: "unknown frame type 11"),
+        Misdeed("ATTACH in a session", .attach(high: 1, low: 2), reason: "ATTACH inside a session"),
+        Misdeed("half an ATTACH", Frame(kind: Frame.Kind.attach, body: [1, 2, 3]), saysHello: false, reason: "too short"),
+        Misdeed("more than ATTACH", .attach(high: 1, low: 2), .ping(1), saysHello: false, reason: "behind ATTACH"),
         Misdeed("a frame of type 255", Frame(kind: 255, flags: 255, length: .max), reason: "unknown frame type 255"),
         Misdeed("a flag that does not exist", Frame(kind: Frame.Kind.ping, flags: 1, body: big(UInt64(1))), reason: "flags 1"),
         Misdeed("a reserved bit", Frame(kind: Frame.Kind.ping, reserved: 1, body: big(UInt64(1))), reason: "reserved bits"),

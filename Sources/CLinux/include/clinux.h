@@ -29,6 +29,20 @@ ssize_t clinux_readv(int descriptor, const struct iovec *pieces, int count);
 ssize_t clinux_send(int descriptor, const void *buffer, size_t count);
 ssize_t clinux_sendv(int descriptor, const struct iovec *pieces, int count);
 
+// A pipe of `capacity` bytes, or as near as the kernel lets it be. Returns its capacity.
+int clinux_pipe(int descriptors[2], int capacity);
+// Moves bytes between a pipe and a socket without copying them here; waits for neither.
+ssize_t clinux_splice(int from, int to, size_t count);
+
+// Whether the kernel can encrypt and decrypt TLS records on a socket: 1 or 0.
+int clinux_has_kernel_tls(void);
+// Lets a connected TCP socket have keys.
+int clinux_start_kernel_tls(int descriptor);
+// Has the kernel make (`sending`) or read TLS 1.3 records with AES-GCM from here on. `key` has 16 or 32 bytes, `nonce` 12,
+// `sequence` is the number of the next record.
+int clinux_set_kernel_tls_key(
+    int descriptor, int sending, const void *key, size_t key_length, const void *nonce, uint64_t sequence);
+
 int clinux_bind(int descriptor, const struct sockaddr *address, socklen_t length);
 int clinux_connect(int descriptor, const struct sockaddr *address, socklen_t length);
 int clinux_listen(int descriptor, int backlog);

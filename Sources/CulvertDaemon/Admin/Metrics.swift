@@ -44,6 +44,12 @@ enum Metrics {
         family("culvert_peer_received_bytes_total", .counter, "Stream bytes received from the peer.") {
             $0.bytesReceived
         }
+        family("culvert_peer_spliced_sent_bytes_total", .counter, "Stream bytes sent that never entered this process.") {
+            $0.splicedSent
+        }
+        family("culvert_peer_spliced_received_bytes_total", .counter, "Stream bytes received that never entered this process.") {
+            $0.splicedReceived
+        }
     }
 
     private static func sessions(_ peers: [PeerStatus], _ page: inout Page) {

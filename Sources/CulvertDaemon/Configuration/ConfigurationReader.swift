@@ -110,7 +110,7 @@ struct ConfigurationReader {
         if entry.name == relayName {
             entry.error("a peer cannot have the relay's own name; rename it, or set relay.name")
         }
-        guard let section = entry.value.section(["addresses", "identity", "lanes", "compression"]) else { return nil }
+        guard let section = entry.value.section(["addresses", "identity", "lanes", "compression", "tls"]) else { return nil }
         let addresses = (section["addresses"]?.list() ?? []).compactMap { item -> Endpoint? in
             guard let address = item.address() else { return nil }
             if address.isChosenByKernel {
@@ -124,6 +124,10 @@ struct ConfigurationReader {
         }
         var peer = PeerSettings(name: entry.name, addresses: addresses, identity: identity)
         peer.compression = section["compression"]?.choice() ?? peer.compression
+        peer.protection = section["tls"]?.choice() ?? peer.protection
+        if peer.protection == .none, let value = section["tls"] {
+            notes.warning(value.key, at: value.place, "bulk to and from '\(peer.name)' is not encrypted")
+        }
         peer.lanes = section["lanes"]?.integer(1...PeerSettings.mostLanes) ?? peer.lanes
         return peer
     }

@@ -134,6 +134,7 @@ extension Session {
         case .goaway:
             heardGoaway = true
             events.append(.goaway(try Goaway(body: body)))
+        case .attach: throw ProtocolViolation("ATTACH inside a session")
         case .data, .packed: preconditionFailure("payload is handled before")
         }
     }

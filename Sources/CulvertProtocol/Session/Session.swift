@@ -104,8 +104,8 @@ public final class Session {
     }
 
     /// What this side offers, and what both do.
-    var features: Features { packer == nil ? [] : .lz4 }
-    var commonFeatures: Features { peer?.features.intersection(features) ?? [] }
+    var features: Features { configuration.features.union(packer == nil ? [] : .lz4) }
+    public var commonFeatures: Features { peer?.features.intersection(features) ?? [] }
 
     public var hasEvents: Bool { !events.isEmpty }
 

@@ -19,6 +19,8 @@ public struct SessionConfiguration: Sendable {
     public var keepalive: UInt64
     /// How long a session outlives its last lane.
     public var resumeTimeout: UInt64
+    /// What the owner can do beyond the session itself; offered to the peer.
+    public var features: Features = []
 
     public init(
         role: Role, name: String, streamWindow: Int = 8 << 20, maximumStreams: Int = 16_384,

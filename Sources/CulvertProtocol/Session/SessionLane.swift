@@ -43,23 +43,31 @@ public final class SessionLane {
     }
 }
 
-/// Reads what a connection says before it is known which session it belongs to: one HELLO.
+/// Reads what a connection says before it is known which session it belongs to: one frame.
 public struct LaneGreeting: ~Copyable {
+    /// What the connection is for.
+    public enum Purpose {
+        case lane(Hello)
+        case bypass(Attach)
+    }
+
     private var decoder = FrameDecoder()
 
     public init() {}
 
-    /// - Parameter input: what arrived; bytes behind the HELLO are left in it.
-    /// - Returns: the HELLO, once it is whole.
+    /// - Parameter input: what arrived; bytes behind the frame are left in it.
+    /// - Returns: what it says, once it is whole.
     /// - Throws: what the peer did wrong.
-    public mutating func receive(_ input: inout UnsafeRawBufferPointer) throws(ProtocolViolation) -> Hello? {
+    public mutating func receive(_ input: inout UnsafeRawBufferPointer) throws(ProtocolViolation) -> Purpose? {
         switch try decoder.next(&input) {
         case nil:
             return nil
         case .control(let header, let body) where header.kind == .hello:
             let hello = try Hello(body: body)
             try hello.checkVersion()
-            return hello
+            return .lane(hello)
+        case .control(let header, let body) where header.kind == .attach:
+            return .bypass(try Attach(body: body))
         case .control(let header, let body) where header.kind == .goaway:
             let goaway = try Goaway(body: body)
             throw ProtocolViolation(code: goaway.code, "the peer says: \(goaway.text)")

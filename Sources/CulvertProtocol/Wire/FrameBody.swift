@@ -65,6 +65,15 @@ extension Hello {
     }
 }
 
+extension Attach {
+    init(body: UnsafeRawBufferPointer) throws(ProtocolViolation) {
+        var body = FrameBody(body, of: .attach)
+        let token = SessionID(high: try body.integer(), low: try body.integer())
+        try body.end()
+        self.init(token: token)
+    }
+}
+
 extension Open {
     /// - Returns: the frame and the stream's first bytes.
     static func read(

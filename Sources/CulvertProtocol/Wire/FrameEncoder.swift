@@ -42,6 +42,13 @@ struct FrameEncoder: ~Copyable {
         return finish(.hello)
     }
 
+    mutating func attach(_ attach: Attach) -> UnsafeRawBufferPointer {
+        begin()
+        put(attach.token.high)
+        put(attach.token.low)
+        return finish(.attach)
+    }
+
     /// Room for first bytes in an OPEN of this service.
     static func openRoom(service: String) -> Int { WireLimit.controlBody - 12 - service.utf8.count }
 

@@ -28,11 +28,13 @@ public enum FrameKind: UInt8, Sendable, CaseIterable {
     case goaway = 8
     /// DATA whose payload is compressed.
     case packed = 9
+    /// The first and only frame of a connection that carries one stream past its session.
+    case attach = 10
 
     /// It concerns the whole session, and its stream is 0.
     var isOfSession: Bool {
         switch self {
-        case .hello, .ping, .pong, .goaway: true
+        case .hello, .ping, .pong, .goaway, .attach: true
         case .open, .data, .ack, .reset, .packed: false
         }
     }
@@ -51,7 +53,7 @@ public struct FrameFlags: OptionSet, Sendable {
         switch kind {
         case .data, .open, .packed: .fin
         case .ack: [.fin, .reset]
-        case .hello, .reset, .ping, .pong, .goaway: []
+        case .hello, .reset, .ping, .pong, .goaway, .attach: []
         }
     }
 }

@@ -38,6 +38,10 @@ public struct Features: OptionSet, Sendable {
 
     /// It takes PACKED.
     public static let lz4 = Features(rawValue: 1)
+    /// It takes streams past the session, as records that its kernel decrypts.
+    public static let kernelBypass = Features(rawValue: 2)
+    /// It takes streams past the session, unencrypted.
+    public static let plainBypass = Features(rawValue: 4)
 }
 
 /// 128 random bits: what a session is called, or the secret that opens it to further lanes.
@@ -64,6 +68,20 @@ public struct SessionID: Hashable, Sendable, CustomStringConvertible {
             return String(repeating: "0", count: 16 - digits.count) + digits
         }
         return hexadecimal(high) + hexadecimal(low)
+    }
+}
+
+/// Says what a connection is for that carries one stream past its session.
+public struct Attach: Equatable, Sendable {
+    /// What both relays call it. Whoever says it has heard it inside the session.
+    public var token: SessionID
+
+    public init(token: SessionID) { self.token = token }
+
+    /// As it goes over the wire.
+    public var frame: [UInt8] {
+        var encoder = FrameEncoder()
+        return Array(encoder.attach(self))
     }
 }
 

@@ -23,7 +23,8 @@ final class DirectLane: Lane, EventHandler, FrameSink {
     private static let receiveTurns = 4
 
     private(set) var loop: EventLoop
-    private var descriptor: Descriptor
+    /// Nil once it was given up.
+    private var descriptor: Descriptor?
     private let engine: any TLSEngine
     private var registration: Registration?
     /// First whoever waits for the peer's HELLO, then the session that it names, or who works for it on another loop.
@@ -62,11 +63,12 @@ final class DirectLane: Lane, EventHandler, FrameSink {
         outbound = LinearBuffer(capacity: Self.batch + room)
         inbound = LinearBuffer(capacity: max(Self.batch, connection.leftover.count))
         staging = LinearBuffer(capacity: Self.stagingCapacity)
-        descriptor = connection.takeDescriptor()
+        let descriptor = connection.takeDescriptor()
         descriptor.tuneForLane(notSentLowWater: Self.notSent, userTimeout: keepalive)
         connection.leftover.withUnsafeBytes { inbound.append($0) }
         bytesReceived = UInt64(connection.leftover.count)
         registration = try loop.register(descriptor, self)
+        self.descriptor = consume descriptor
     }
 
     /// Lets go of its loop, so that it can be taken to another one. Not from within `receive` or `flush`.
@@ -78,7 +80,15 @@ final class DirectLane: Lane, EventHandler, FrameSink {
     func enter(_ loop: EventLoop, owner: any LaneOwner) throws(IOError) {
         self.loop = loop
         self.owner = owner
-        registration = try loop.register(descriptor, self)
+        registration = try loop.register(descriptor!, self)
+    }
+
+    /// The connection as it was before it became a lane. Not from within `receive`.
+    /// - Returns: nil if something has arrived on it that was not handed on.
+    func surrender() -> SecuredConnection? {
+        guard inbound.isEmpty, isFlushed, failure == nil else { return nil }
+        leaveLoop()
+        return SecuredConnection(descriptor: descriptor.take()!, engine: engine, leftover: [])
     }
 
     /// Takes away the bytes that `receive` has just handed on, in their buffer.
@@ -130,7 +140,7 @@ final class DirectLane: Lane, EventHandler, FrameSink {
     private func fill() {
         inbound.compact()
         let space = inbound.writable
-        switch descriptor.read(into: space) {
+        switch descriptor!.read(into: space) {
         case .bytes(let count):
             inbound.produce(count)
             bytesReceived += UInt64(count)
@@ -164,7 +174,7 @@ final class DirectLane: Lane, EventHandler, FrameSink {
     var isFlushed: Bool { outbound.isEmpty && staging.isEmpty }
 
     private func send() {
-        switch descriptor.write(outbound.readable) {
+        switch descriptor!.write(outbound.readable) {
         case .bytes(let count):
             outbound.consume(count)
             bytesSent += UInt64(count)
@@ -189,7 +199,7 @@ final class DirectLane: Lane, EventHandler, FrameSink {
         drainEngine()
         if !outbound.isEmpty { send() }
         loop.deregister(registration)
-        descriptor.shutdownWrite()
+        descriptor!.shutdownWrite()
         failure = failure ?? "closed"
     }
 

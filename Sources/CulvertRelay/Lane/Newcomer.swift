@@ -1,7 +1,7 @@
 import CulvertIO
 import CulvertProtocol
 
-/// A connection whose other end has proved to be a peer, and has not said yet which session it belongs to.
+/// A connection whose other end has proved to be a peer, and has not said yet what it is for.
 final class Newcomer: LaneOwner, LoopTask {
     private unowned let peer: Peer
     private var lane: DirectLane?
@@ -29,12 +29,19 @@ final class Newcomer: LaneOwner, LoopTask {
         isMarked = false
         guard let lane else { return }
         var host: (session: LiveSession, half: SessionLane)?
+        var attach: Attach?
         lane.receive { bytes in
             var input = bytes
             do throws(ProtocolViolation) {
                 if host == nil {
-                    guard let hello = try greeting.receive(&input) else { return true }
-                    host = try settle(lane, hello)
+                    switch try greeting.receive(&input) {
+                    case nil: return true
+                    case .lane(let hello): host = try settle(lane, hello)
+                    case .bypass(let purpose):
+                        guard input.isEmpty else { throw ProtocolViolation("bytes behind ATTACH that nobody waits for yet") }
+                        attach = purpose
+                        return false
+                    }
                 }
                 return host!.session.take(input, on: host!.half)
             } catch {
@@ -43,6 +50,7 @@ final class Newcomer: LaneOwner, LoopTask {
             }
         }
         if host != nil { return }
+        if let attach { return handOver(lane, attach) }
         if let failure = lane.failure, self.lane != nil { return end(failure, nil) }
         if lane.mayRead { attend() }
     }
@@ -53,6 +61,12 @@ final class Newcomer: LaneOwner, LoopTask {
         let half = try host.adopt(lane, hello)
         leave()
         return (host, half)
+    }
+
+    private func handOver(_ lane: DirectLane, _ attach: Attach) {
+        guard let connection = lane.surrender() else { return end("more came behind ATTACH than was to be", nil) }
+        leave()
+        peer.attach(connection, attach)
     }
 
     private func end(_ text: String, _ violation: ProtocolViolation?) {

@@ -18,6 +18,15 @@ final class SecuredConnection {
         self.leftover = leftover
     }
 
+    /// Sends a frame, encrypted.
+    /// - Returns: false if the socket does not take all of it at once; the connection is of no use then.
+    func say(_ frame: [UInt8]) -> Bool {
+        let ciphertext = [UInt8](unsafeUninitializedCapacity: engine.maximumCiphertext(for: frame.count)) { buffer, count in
+            count = frame.withUnsafeBytes { (try? engine.encrypt($0, into: UnsafeMutableRawBufferPointer(buffer))) ?? 0 }
+        }
+        return ciphertext.withUnsafeBytes { descriptor!.write($0) } == .bytes(ciphertext.count)
+    }
+
     /// - Precondition: called once.
     func takeDescriptor() -> Descriptor { descriptor.take()! }
 }

@@ -69,12 +69,12 @@ final class Forward {
     }
 
     /// A stream of this forward is over, or a connection came to nothing.
-    func ended(_ stream: SessionStream?, _ reason: ResetReason?, remote: Bool) {
+    func ended(_ leg: Leg?, _ reason: ResetReason?, remote: Bool) {
         active -= 1
         if outcomes.count == Self.remembered { outcomes.removeFirst() }
         outcomes.append(StreamOutcome(
-            stream: stream?.id ?? 0, time: wallClock(), bytesSent: stream?.bytesWritten ?? 0,
-            bytesReceived: stream?.bytesReceived ?? 0, reset: reason.map { ResetReport($0, remote: remote) }))
+            stream: leg?.stream.id ?? 0, time: wallClock(), bytesSent: leg?.bytesSent ?? 0,
+            bytesReceived: leg?.bytesReceived ?? 0, reset: reason.map { ResetReport($0, remote: remote) }))
         if settings.once, !isListening {
             // Whoever made it asks how it went; after that nobody does.
             lease = peer.loop.schedule(after: .seconds(10)) { [self] in onExpiry(id) }

@@ -12,6 +12,9 @@ final class Leg: EventHandler {
     /// Send buffer of a local socket: room for one batch, so that it goes out in one write.
     static let bufferSize = 512 << 10
 
+    /// Bytes after which a stream counts as bulk, which may pass by the session.
+    private static let bulk: UInt64 = 8 << 20
+
     let stream: SessionStream
     /// The forward that accepted the local connection; nil if the peer opened the stream.
     let forward: Forward?
@@ -35,6 +38,13 @@ final class Leg: EventHandler {
     /// The peer's reset, once it has arrived: what it sent before is still written.
     private var remoteReset: ResetReason?
     private var isOver = false
+
+    /// What carries bytes past the session at the moment, and what others carried before.
+    private(set) var outgoing: OutgoingBypass?
+    private(set) var incoming: IncomingBypass?
+    private var carried: (sent: UInt64, received: UInt64) = (0, 0)
+    /// The stream stays in its session.
+    private var mayBypass = true
 
     private var sampled: (sent: UInt64, received: UInt64) = (0, 0)
     private(set) var sendRate = 0.0
@@ -101,6 +111,8 @@ final class Leg: EventHandler {
 
     /// Reads as much as the stream takes.
     func pump() {
+        if let outgoing, outgoing.isInCharge { return outgoing.carry() }
+        bypassIfBulk()
         while mayRead, !readEnded, !isOver, descriptor != nil {
             let space = session.space(stream)
             guard space > 0 else { return }
@@ -120,10 +132,14 @@ final class Leg: EventHandler {
                 if broken == nil { session.finish(stream, now: loop.now) }
             case .failed(let errno):
                 readEnded = true
-                fail(ResetReason(.localClosed, errno: UInt32(errno), IOError(errno: errno, operation: "read from \(place)").description))
+                fail(readFailure(errno))
             }
         }
         if let broken, readEnded || !mayRead { fail(broken) }
+    }
+
+    func readFailure(_ errno: CInt) -> ResetReason {
+        ResetReason(.localClosed, errno: UInt32(errno), IOError(errno: errno, operation: "read from \(place)").description)
     }
 
     // MARK: Stream to socket
@@ -136,6 +152,7 @@ final class Leg: EventHandler {
         guard mayWrite, descriptor != nil else { return 0 }
         switch descriptor!.write(pieces) {
         case .bytes(let count):
+            if incoming != nil { owner.revisit(self) }
             return count
         case .wouldBlock:
             mayWrite = false
@@ -143,9 +160,14 @@ final class Leg: EventHandler {
         case .endOfStream: return 0
         case .failed(let errno):
             noteBroken(errno)
-            owner.writeFailed(self)
+            owner.revisit(self)
             return pieces.reduce(0) { $0 + $1.iov_len }
         }
+    }
+
+    /// After the protocol core's work, if that is what `deliver` asked for.
+    func revisit() {
+        if broken != nil { afterFailedWrite() } else { drain() }
     }
 
     /// Writes what has been kept, then the end if it is due.
@@ -164,10 +186,16 @@ final class Leg: EventHandler {
         }
         guard !isOver, broken == nil, stream.undelivered == 0 else { return }
         if let remoteReset { return abort(remoteReset, remote: true) }
+        if let incoming, incoming.isInCharge { return incoming.carry() }
         if stream.isDelivered, !writeEnded {
             writeEnded = true
             descriptor!.shutdownWrite()
         }
+    }
+
+    func writeFailed(_ errno: CInt) {
+        noteBroken(errno)
+        afterFailedWrite()
     }
 
     private func noteBroken(_ errno: CInt) {
@@ -176,13 +204,87 @@ final class Leg: EventHandler {
     }
 
     /// The local side takes no more, but what it said before may explain why: read that, then reset.
-    func afterFailedWrite() {
+    private func afterFailedWrite() {
         guard !isOver, let broken else { return }
         if let remoteReset { return abort(remoteReset, remote: true) }
         mayRead = true
         lingerThenAbort(broken)
         pump()
     }
+
+    // MARK: Past the session
+
+    private func bypassIfBulk() {
+        guard mayBypass, outgoing == nil, !isOver, !readEnded, stream.bytesWritten >= Self.bulk, let mode = owner.bypassMode else { return }
+        do {
+            outgoing = try OutgoingBypass(self, session: owner, mode: mode)
+        } catch {
+            goesOnInSession(error.description)
+        }
+    }
+
+    func goesOnInSession(_ text: String) {
+        outgoing = nil
+        mayBypass = false
+        logger.info("the stream stays in its session: \(text)")
+    }
+
+    /// The peer has delivered all that went past the session.
+    func bypassed(_ sequel: OutgoingBypass.Sequel) {
+        carried.sent += outgoing?.moved ?? 0
+        outgoing = nil
+        switch sequel {
+        case .finish:
+            readEnded = true
+            session.finish(stream, now: loop.now)
+        case .fail(let reason):
+            readEnded = true
+            fail(reason)
+        case .goOn:
+            mayRead = true
+            pump()
+        }
+        owner.attend()
+    }
+
+    /// - Returns: whether the peer may carry this stream past the session.
+    func accept(_ bypass: IncomingBypass) -> Bool {
+        guard incoming == nil, !isOver, !writeEnded, descriptor != nil else { return false }
+        incoming = bypass
+        return true
+    }
+
+    /// The local socket has all that came past the session.
+    func bypassDelivered() {
+        carried.received += incoming?.moved ?? 0
+        incoming = nil
+        drain()
+        owner.attend()
+    }
+
+    func bypassLost(_ direction: String, _ remote: String, _ text: String) {
+        fail(ResetReason(
+            .sessionLost,
+            "the connection \(direction) \(remote) that carried this stream past its session was lost: \(text); what was spliced cannot be sent again"))
+    }
+
+    func splice(_ splice: inout Splice, to connection: BypassConnection, limit: Int) -> Splice.Pause {
+        guard descriptor != nil else { return .sourceIsEmpty }
+        return splice.move(from: descriptor!, to: connection.descriptor, limit: limit)
+    }
+
+    func splice(_ splice: inout Splice, from connection: BypassConnection, limit: Int) -> Splice.Pause {
+        guard descriptor != nil, broken == nil else { return .sinkIsFull }
+        return splice.move(from: connection.descriptor, to: descriptor!, limit: limit)
+    }
+
+    /// Bytes of the local socket that never entered this process.
+    var spliced: (sent: UInt64, received: UInt64) {
+        (carried.sent + (outgoing?.moved ?? 0), carried.received + (incoming?.moved ?? 0))
+    }
+
+    var bytesSent: UInt64 { stream.bytesWritten + spliced.sent }
+    var bytesReceived: UInt64 { stream.bytesReceived + spliced.received }
 
     // MARK: End
 
@@ -231,6 +333,8 @@ final class Leg: EventHandler {
         isOver = true
         if let lingering = lingering.take() { loop.cancel(lingering) }
         if let connecting = connecting.take() { connecting.cancel() }
+        outgoing?.close()
+        incoming?.close()
         if let registration = registration.take() { loop.deregister(registration) }
         if let descriptor = descriptor.take(), reason == nil { descriptor.resetOnClose(false) }
         report(reason, remote: remote)
@@ -240,7 +344,7 @@ final class Leg: EventHandler {
 
     private func report(_ reason: ResetReason?, remote: Bool) {
         let metadata: Logger.Metadata = [
-            "sent": "\(stream.bytesWritten)", "received": "\(stream.bytesReceived)",
+            "sent": "\(bytesSent)", "received": "\(bytesReceived)",
             "seconds": "\(Double((loop.now - opened) / 1_000_000) / 1000)",
         ]
         if let reason {
@@ -248,7 +352,7 @@ final class Leg: EventHandler {
         } else {
             logger.info("stream finished", metadata: metadata)
         }
-        forward?.ended(stream, reason, remote: remote)
+        forward?.ended(self, reason, remote: remote)
     }
 
     /// The local end, for people.
@@ -257,9 +361,9 @@ final class Leg: EventHandler {
     /// Brings the rates up to date.
     /// - Parameter seconds: since the last call.
     func sample(seconds: Double) {
-        sendRate = Double(stream.bytesWritten - sampled.sent) / seconds
-        receiveRate = Double(stream.bytesReceived - sampled.received) / seconds
-        sampled = (stream.bytesWritten, stream.bytesReceived)
+        sendRate = Double(bytesSent - sampled.sent) / seconds
+        receiveRate = Double(bytesReceived - sampled.received) / seconds
+        sampled = (bytesSent, bytesReceived)
     }
 
     /// For `StreamStatus.state`.

@@ -7,6 +7,8 @@ struct ServiceTable: Sendable {
         case endpoint(Endpoint)
         /// A built-in service that says this and ends.
         case answer(String)
+        /// What relays tell each other about a stream that is to pass by the session.
+        case bypass
     }
 
     /// Services whose name starts so are the relay's own.
@@ -15,6 +17,7 @@ struct ServiceTable: Sendable {
     private static let targetQuery = "culvert/target/"
     /// `culvert/services` answers what the peer may ask for, with NAME where it has to put one.
     private static let list = "culvert/services"
+    static let bypass = "culvert/bypass"
     /// Most bytes of the NAME in `service/NAME`.
     private static let longestName = 64
 
@@ -30,6 +33,7 @@ struct ServiceTable: Sendable {
             return .answer("{\"target\":\(Self.quoted(endpoint.description))}\n")
         }
         if asked == Self.list { return .answer("{\"services\":[\(allowed(to: peer))]}\n") }
+        if asked == Self.bypass { return .bypass }
         guard !asked.hasPrefix(Self.builtIn) else {
             throw ServiceRefusal(reason: ResetReason(.unknownService, "there is no built-in service '\(asked)'"))
         }

@@ -94,15 +94,7 @@ final class Acceptor {
 
     /// One frame that tells a host with a good certificate why it is not let in.
     private func sayGoaway(to connection: SecuredConnection, _ text: String) {
-        let frame = Goaway(code: .unknownPeer, lastStream: 0, text: text).frame
-        let ciphertext = [UInt8](unsafeUninitializedCapacity: connection.engine.maximumCiphertext(for: frame.count)) {
-            buffer, count in
-            count = frame.withUnsafeBytes {
-                (try? connection.engine.encrypt($0, into: UnsafeMutableRawBufferPointer(buffer))) ?? 0
-            }
-        }
-        let descriptor = connection.takeDescriptor()
-        _ = ciphertext.withUnsafeBytes { descriptor.write($0) }
-        descriptor.shutdownWrite()
+        _ = connection.say(Goaway(code: .unknownPeer, lastStream: 0, text: text).frame)
+        connection.takeDescriptor().shutdownWrite()
     }
 }

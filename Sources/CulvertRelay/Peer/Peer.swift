@@ -16,6 +16,8 @@ final class Peer {
     /// Connections of the peer that have not said HELLO.
     private var newcomers: [Newcomer] = []
     private let targets: TargetQueue
+    /// Takes connections that carry a stream past its session, by what the peer will call them.
+    private var expected: [SessionID: (SecuredConnection) -> Void] = [:]
     /// One for each lane that this relay strives for; the first also makes the session.
     private var diallers: [Dialler] = []
     private var waiting: [WaitingConnection] = []
@@ -32,6 +34,7 @@ final class Peer {
     private var streamsReset: UInt64 = 0
     private var pastSent: UInt64 = 0
     private var pastReceived: UInt64 = 0
+    private var pastSpliced: (sent: UInt64, received: UInt64) = (0, 0)
 
     /// A local connection that has no session to go to yet.
     private final class WaitingConnection {
@@ -300,6 +303,8 @@ final class Peer {
                 leg.connect(to: target, through: targets, timeout: environment.limits.connectTimeout)
             case .answer(let text):
                 leg.attach(try Self.socketSaying(text))
+            case .bypass:
+                try live.takeNotes(of: leg)
             }
         } catch let refusal as ServiceRefusal {
             leg.abort(refusal.reason, remote: false)
@@ -318,13 +323,29 @@ final class Peer {
 
     func streamEnded(_ leg: Leg, _ reason: ResetReason?, remote: Bool) {
         if reason != nil { streamsReset += 1 }
-        pastSent += leg.stream.bytesWritten
-        pastReceived += leg.stream.bytesReceived
+        pastSent += leg.bytesSent
+        pastReceived += leg.bytesReceived
+        pastSpliced.sent += leg.spliced.sent
+        pastSpliced.received += leg.spliced.received
         if leg.forward == nil, let path = environment.services.namedSocket(leg.stream.service, for: name) {
             // A NAME may never be asked for again, so nobody else would find the file of a process that died with its
             // stream. It gets a moment to die in.
             loop.schedule(after: .seconds(2)) { StaleSocket.remove(path) }
         }
+    }
+
+    // MARK: Past the session
+
+    /// Waits for a connection of the peer's that names this token.
+    func expect(_ token: SessionID, _ take: @escaping (SecuredConnection) -> Void) { expected[token] = take }
+
+    func forget(_ token: SessionID) { expected[token] = nil }
+
+    func attach(_ connection: SecuredConnection, _ attach: Attach) {
+        guard let take = expected.removeValue(forKey: attach.token) else {
+            return logger.warning("connection from \(connection.remote) closed: it is for a stream that nobody waits for")
+        }
+        take(connection)
     }
 
     // MARK: End
@@ -379,7 +400,9 @@ final class Peer {
         return PeerStatus(
             name: name, addresses: settings.addresses.map(\.address), sessions: sessions.map(\.status),
             lastError: lastError, streamsOpened: streamsOpened, streamsReset: streamsReset,
-            bytesSent: live.reduce(pastSent) { $0 + $1.stream.bytesWritten },
-            bytesReceived: live.reduce(pastReceived) { $0 + $1.stream.bytesReceived })
+            bytesSent: live.reduce(pastSent) { $0 + $1.bytesSent },
+            bytesReceived: live.reduce(pastReceived) { $0 + $1.bytesReceived },
+            splicedSent: live.reduce(pastSpliced.sent) { $0 + $1.spliced.sent },
+            splicedReceived: live.reduce(pastSpliced.received) { $0 + $1.spliced.received })
     }
 }

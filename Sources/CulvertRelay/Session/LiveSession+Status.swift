@@ -27,7 +27,9 @@ extension LiveSession {
         return StreamStatus(
             id: stream.id, service: stream.service, outgoing: stream.outgoing, forward: leg.forward?.id,
             state: leg.stateName, age: seconds(since: leg.opened),
-            bytesSent: stream.bytesWritten, bytesReceived: stream.bytesReceived,
+            bytesSent: leg.bytesSent, bytesReceived: leg.bytesReceived,
+            splicedSent: leg.spliced.sent, splicedReceived: leg.spliced.received,
+            lossless: leg.outgoing?.isInCharge != true && leg.incoming?.isInCharge != true,
             sendRate: leg.sendRate, receiveRate: leg.receiveRate, unacknowledged: stream.unacknowledged,
             undelivered: stream.undelivered, sendWindow: stream.sendWindow, receiveWindow: stream.receiveWindow)
     }

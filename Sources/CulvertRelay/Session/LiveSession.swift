@@ -36,8 +36,10 @@ final class LiveSession: LoopTask, LaneOwner {
     private(set) var isSuperseded = false
     /// Why, until the peer is told.
     private var unsaidFarewell: String?
-    /// Legs whose write failed while the protocol core was at work.
-    private var failedLegs: [Leg] = []
+    /// Legs that have to do something that they could not while the protocol core was at work.
+    private var revisits: [Leg] = []
+    /// Bypasses that the peer has asked for.
+    private var bypasses: [IncomingBypass] = []
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
     private var farewell: Goaway?
     private var timer: (handle: TimerHandle, at: UInt64)?
@@ -50,12 +52,14 @@ final class LiveSession: LoopTask, LaneOwner {
         made = peer.loop.now
         logger = peer.logger
         let limits = peer.environment.limits
+        var configuration = SessionConfiguration(
+            role: dialled ? .dialler : .listener, name: peer.environment.relayName,
+            streamWindow: limits.streamWindow, maximumStreams: limits.streamsPerSession,
+            openWait: limits.openWait.nanoseconds, keepalive: limits.keepalive.nanoseconds,
+            resumeTimeout: limits.sessionTimeout.nanoseconds)
+        configuration.features = peer.settings.protection.features
         session = Session(
-            configuration: SessionConfiguration(
-                role: dialled ? .dialler : .listener, name: peer.environment.relayName,
-                streamWindow: limits.streamWindow, maximumStreams: limits.streamsPerSession,
-                openWait: limits.openWait.nanoseconds, keepalive: limits.keepalive.nanoseconds,
-                resumeTimeout: limits.sessionTimeout.nanoseconds),
+            configuration: configuration,
             codec: LZ4Codec(mode), pool: peer.pool, budget: budget, now: loop.now)
         timer = (loop.schedule(after: limits.handshakeTimeout) { [self] in fire() }, 0)
     }
@@ -219,7 +223,7 @@ final class LiveSession: LoopTask, LaneOwner {
 
     private func handleEvents() {
         while !isOver, let event = session.nextEvent() { handle(event) }
-        while let leg = failedLegs.popLast() { leg.afterFailedWrite() }
+        while let leg = revisits.popLast() { leg.revisit() }
     }
 
     private func handle(_ event: SessionEvent) {
@@ -288,9 +292,45 @@ final class LiveSession: LoopTask, LaneOwner {
         attend()
     }
 
-    func writeFailed(_ leg: Leg) {
-        failedLegs.append(leg)
+    func revisit(_ leg: Leg) {
+        revisits.append(leg)
         attend()
+    }
+
+    func leg(stream id: UInt64) -> Leg? { legs.values.first { $0.stream.id == id } }
+
+    // MARK: Past the session
+
+    /// How bulk is to be carried past the session; nil: not at all.
+    var bypassMode: BypassMode? { isUsable && session.canOpen ? BypassMode(session.commonFeatures) : nil }
+
+    /// Opens a stream for what is to be said about a bypass.
+    /// - Returns: its local end.
+    func openNotes() throws(IOError) -> Descriptor {
+        let pair = try Descriptor.pair()
+        let leg = Leg(
+            session.open(service: ServiceTable.bypass, priority: .control, now: loop.now), owner: self, forward: nil)
+        add(leg)
+        leg.attach(pair.first)
+        attend()
+        return pair.second
+    }
+
+    /// The peer has opened one.
+    func takeNotes(of leg: Leg) throws(IOError) {
+        let pair = try Descriptor.pair()
+        bypasses.append(try IncomingBypass(pair.second, session: self))
+        leg.attach(pair.first)
+    }
+
+    func forget(_ bypass: IncomingBypass) { bypasses.removeAll { $0 === bypass } }
+
+    /// Makes a connection to where a lane leads now.
+    func dialBypass(
+        token: SessionID, completion: @escaping BypassDialler.Completion
+    ) throws(BypassFailure) -> BypassDialler {
+        guard let lane = links.first?.lane else { throw BypassFailure("no lane is there at the moment") }
+        return try BypassDialler(peer: peer, to: lane.remote, token: token, completion: completion)
     }
 
     // MARK: Time
@@ -337,6 +377,7 @@ final class LiveSession: LoopTask, LaneOwner {
         guard !isOver else { return }
         isOver = true
         if let timer = timer.take() { loop.cancel(timer.handle) }
+        for bypass in bypasses { bypass.close() }
         for leg in Array(legs.values) { leg.abort(ResetReason(code, text), remote: false) }
         if code == .shutdown { session.goaway(.draining, text) }
         for link in links {

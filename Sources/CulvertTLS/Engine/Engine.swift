@@ -95,6 +95,13 @@ final class Engine: TLSEngine {
         return result
     }
 
+    func withKernelKey<Failure: Error>(
+        sending: Bool, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer, UInt64) throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        guard let records, pendingOutput == 0 else { return false }
+        return sending ? try records.writer.withKey(body) : try records.reader.withKey(body)
+    }
+
     func close() {
         guard case .established(let records) = state else { return }
         output.append(records.writer.alert(0))

@@ -3,7 +3,7 @@
 /// Records go straight from the caller's plaintext to the caller's ciphertext and back. The libraries' own record layers
 /// would copy each byte more often; with OpenSSL's that costs a sixth of the throughput.
 final class RecordLayer {
-    private let reader: RecordReader
+    let reader: RecordReader
     let writer: RecordWriter
     /// Decrypted data that the caller had no room for.
     private var held = ByteQueue()

@@ -25,6 +25,13 @@ final class RecordReader {
         messages = PostHandshakeParser(role: role)
     }
 
+    /// See `TLSEngine.withKernelKey`.
+    func withKey<Failure: Error>(
+        _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer, UInt64) throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        try secret.withKey { (key, nonce) throws(Failure) in try body(key, nonce, cipher.sequence) }
+    }
+
     /// The length of the record at the front of `ciphertext`; nil while it is incomplete.
     static func recordLength(_ ciphertext: UnsafeRawBufferPointer) throws(RecordFault) -> Int? {
         guard ciphertext.count >= RecordCipher.headerLength else { return nil }

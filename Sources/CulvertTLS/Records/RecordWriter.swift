@@ -15,6 +15,13 @@ final class RecordWriter {
         cipher = RecordCipher(.encrypt, secret)
     }
 
+    /// See `TLSEngine.withKernelKey`.
+    func withKey<Failure: Error>(
+        _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer, UInt64) throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        try secret.withKey { (key, nonce) throws(Failure) in try body(key, nonce, cipher.sequence) }
+    }
+
     /// Room that `encrypt` needs.
     static func maximumCiphertext(for count: Int) -> Int {
         let records = (count + RecordLimits.plaintext - 1) / RecordLimits.plaintext

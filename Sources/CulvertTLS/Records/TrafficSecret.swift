@@ -34,4 +34,23 @@ final class TrafficSecret {
             output.copyMemory(from: UnsafeRawBufferPointer(rebasing: digest[..<output.count]))
         }
     }
+
+    /// The key and the initialization vector that come from it (RFC 8446, 7.3), for as long as `body` runs.
+    /// - Returns: false if the suite is not AES-GCM.
+    func withKey<Failure: Error>(
+        _ body: (_ key: UnsafeRawBufferPointer, _ nonce: UnsafeRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        guard suite != .chaCha20Poly1305 else { return false }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: suite.keyLength + CipherSuite.nonceLength, alignment: 16)
+        defer {
+            wipe(bytes)
+            bytes.deallocate()
+        }
+        let key = UnsafeMutableRawBufferPointer(rebasing: bytes[..<suite.keyLength])
+        let nonce = UnsafeMutableRawBufferPointer(rebasing: bytes[suite.keyLength...])
+        expand("key", into: key)
+        expand("iv", into: nonce)
+        try body(UnsafeRawBufferPointer(key), UnsafeRawBufferPointer(nonce))
+        return true
+    }
 }

@@ -21,7 +21,7 @@ import Testing
                 #expect(line.split(separator: " ").last.flatMap { Double($0) } != nil)
             }
         }
-        #expect(seen.count == 23)
+        #expect(seen.count == 25)
     }
 
     @Test(arguments: [

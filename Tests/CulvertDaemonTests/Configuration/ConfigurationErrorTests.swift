@@ -49,7 +49,7 @@ import Testing
             "c.yaml:6:1: relay: this key stands already on line 1; keep one of them",
             "c.yaml:6:17: relay.loops: '65' is not a whole number from 1 to 64",
             "c.yaml:7:1: peers: this key stands already on line 2; keep one of them",
-            "c.yaml:8:10: peers.p.x: unknown key; known here: addresses, identity, lanes, compression"),
+            "c.yaml:8:10: peers.p.x: unknown key; known here: addresses, identity, lanes, compression, tls"),
         BadFile(
             "a key three times", "peers:\n  b: {}\n  b: {}\n  'b': {}\n",
             "c.yaml:3:3: peers.b: this key stands already on line 2; keep one of them",
@@ -140,6 +140,9 @@ import Testing
         BadFile(
             "compression", "peers: { b: { compression: zstd } }\n",
             "c.yaml:1:28: peers.b.compression: 'zstd' is not one of none, lz4, auto"),
+        BadFile(
+            "bulk", "peers: { b: { tls: off } }\n",
+            "c.yaml:1:20: peers.b.tls: 'off' is not one of userspace, kernel, none"),
         BadFile(
             "port 0", "peers:\n  b: { addresses: [\"h:0\"] }\n",
             "c.yaml:2:20: peers.b.addresses[0]: 'h:0': port 0 leads nowhere; write the peer's port"),

@@ -167,6 +167,15 @@ import Testing
         #expect(relay.services.map(\.allow) == [["no", "0123"]])
     }
 
+    @Test(arguments: BulkProtection.allCases) func whoEncryptsBulkIsAChoice(_ choice: BulkProtection) throws {
+        let configuration = try Configuration.parse(
+            "peers: { hostb: { tls: \(choice.rawValue) } }\n", file: "c.yaml", hostName: "hosta")
+        #expect(configuration.relay.peers.map(\.protection) == [choice])
+        #expect(
+            configuration.warnings.map(\.description)
+                == (choice == .none ? ["c.yaml:1:25: peers.hostb.tls: bulk to and from 'hostb' is not encrypted"] : []))
+    }
+
     @Test func shortTemplateRoomIsAWarning() throws {
         let directory = String(repeating: "d", count: 70)
         let text = """

@@ -59,10 +59,11 @@ extension RelayStatus {
                             .sample(id: 2, service: "web\u{1B}[2J", outgoing: false),
                         ])
                 ],
-                lastError: nil, streamsOpened: 12, streamsReset: 3, bytesSent: 1 << 30, bytesReceived: 2048),
+                lastError: nil, streamsOpened: 12, streamsReset: 3, bytesSent: 1 << 30, bytesReceived: 2048, splicedSent: 1 << 29,
+                splicedReceived: 1024),
             PeerStatus(
                 name: "hostc", addresses: [], sessions: [], lastError: "connection refused\u{1B}[31m", streamsOpened: 0,
-                streamsReset: 0, bytesSent: 0, bytesReceived: 0),
+                streamsReset: 0, bytesSent: 0, bytesReceived: 0, splicedSent: 0, splicedReceived: 0),
         ],
         forwards: [
             ForwardStatus(
@@ -82,7 +83,7 @@ extension StreamStatus {
     static func sample(id: UInt64, service: String, outgoing: Bool) -> StreamStatus {
         StreamStatus(
             id: id, service: service, outgoing: outgoing, forward: outgoing ? "f1" : nil, state: "open", age: 12,
-            bytesSent: 3_000_000, bytesReceived: 10, sendRate: 1_500_000, receiveRate: 0, unacknowledged: 1000,
+            bytesSent: 3_000_000, bytesReceived: 10, splicedSent: 2_000_000, splicedReceived: 0, lossless: false, sendRate: 1_500_000, receiveRate: 0, unacknowledged: 1000,
             undelivered: 20, sendWindow: 8 << 20, receiveWindow: 64 << 10)
     }
 }

@@ -10,6 +10,7 @@ enum Frame: Equatable {
     case ping(UInt64)
     case pong(UInt64)
     case goaway(Goaway)
+    case attach(Attach)
     /// A block that stands for `plain` bytes.
     case packed(UInt64, at: UInt64, plain: UInt32, [UInt8], fin: Bool = false)
 
@@ -30,6 +31,7 @@ enum Frame: Equatable {
         case .ping(let value): return Array(encoder.ping(.ping, value))
         case .pong(let value): return Array(encoder.ping(.pong, value))
         case .goaway(let goaway): return Array(encoder.goaway(goaway))
+        case .attach(let attach): return Array(encoder.attach(attach))
         case .packed(let stream, let offset, let plain, let block, let fin):
             var header = [UInt8](repeating: 0, count: FrameHeader.size)
             header.withUnsafeMutableBytes {
@@ -97,6 +99,7 @@ struct FrameReader: ~Copyable {
         case .ping: return .ping(try value(header, body))
         case .pong: return .pong(try value(header, body))
         case .goaway: return .goaway(try Goaway(body: body))
+        case .attach: return .attach(try Attach(body: body))
         case .packed:
             var fields = FrameBody(body, of: .packed)
             return .packed(

@@ -62,7 +62,7 @@ extension Frame: Decodable {
         var maximumStreams, code, errno, plain: UInt32?
         /// 64-bit numbers are decimal strings, since JSON readers disagree on large ones.
         var features, initialCredit, stream, credit, offset, received, finalOffset, lastStream, value: String?
-        var session, secret, name, service, text: String?
+        var session, secret, token, name, service, text: String?
         var first, payload, block: Hex?
         var fin, reset: Bool?
     }
@@ -112,6 +112,11 @@ extension Frame: Decodable {
         case "GOAWAY":
             guard let code = fields.code, let last = number(fields.lastStream), let text = fields.text else { return nil }
             return .goaway(Goaway(code: GoawayCode(rawValue: code), lastStream: last, text: text))
+        case "ATTACH":
+            guard let token = fields.token, let high = UInt64(token.prefix(16), radix: 16),
+                let low = UInt64(token.dropFirst(16), radix: 16)
+            else { return nil }
+            return .attach(Attach(token: SessionID(high: high, low: low)))
         default: return nil
         }
     }

@@ -2,7 +2,7 @@
 struct Frame: Equatable {
     enum Kind {
         static let hello: UInt8 = 1, open: UInt8 = 2, data: UInt8 = 3, ack: UInt8 = 4
-        static let reset: UInt8 = 5, ping: UInt8 = 6, pong: UInt8 = 7, goaway: UInt8 = 8, packed: UInt8 = 9
+        static let reset: UInt8 = 5, ping: UInt8 = 6, pong: UInt8 = 7, goaway: UInt8 = 8, packed: UInt8 = 9, attach: UInt8 = 10
     }
 
     static let fin: UInt8 = 1
@@ -36,6 +36,8 @@ extension Frame {
             body: big(magic) + big(version) + big(minimum) + big(features) + session + big(lane) + big(replaces ?? lane) + big(streams)
                 + big(UInt32(0)) + big(credit) + secret + counted(name))
     }
+
+    static func attach(high: UInt64, low: UInt64) -> Frame { Frame(kind: Kind.attach, body: big(high) + big(low)) }
 
     static func open(_ stream: UInt64, _ service: String, credit: UInt64 = 64 << 10, first: String = "") -> Frame {
         Frame(

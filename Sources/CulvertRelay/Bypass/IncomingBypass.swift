@@ -1,0 +1,165 @@
+import CulvertIO
+import CulvertProtocol
+
+/// Takes what the peer carries past the session, and splices it into the local socket when its turn has come.
+final class IncomingBypass: LoopTask {
+    private enum State {
+        /// The peer has not said yet which stream it is about.
+        case waiting
+        case preparing
+        case carrying
+        case over
+    }
+
+    private static let turn = 4 << 20
+
+    private unowned let session: LiveSession
+    private var state = State.waiting
+    private weak var leg: Leg?
+    private var notes: BypassNotes?
+    private var dialler: BypassDialler?
+    private var token: SessionID?
+    private var connection: BypassConnection?
+    private var splice: Splice
+    /// Offset of the stream from which on bytes come here.
+    private var start: UInt64?
+    /// Bytes that the peer has sent here, once it is done.
+    private var length: UInt64?
+    /// The connection has ended, and the local socket has all of it.
+    private var hasEnded = false
+    private var limit: TimerHandle?
+    private var isMarked = false
+
+    /// Bytes that the local socket has taken.
+    var moved: UInt64 { splice.moved }
+
+    /// The local socket has to wait for what comes here: all before it was delivered.
+    var isInCharge: Bool {
+        guard case .carrying = state, let start, let leg else { return false }
+        return leg.stream.bytesReceived >= start
+    }
+
+    /// - Parameter notes: what the peer says about it.
+    init(_ notes: consuming Descriptor, session: LiveSession) throws(IOError) {
+        self.session = session
+        splice = try Splice()
+        self.notes = try BypassNotes(notes, loop: session.loop) { [unowned self] in
+            take($0)
+        } ended: { [unowned self] in
+            fail("the peer's relay broke it off")
+        }
+        limit = session.loop.schedule(after: session.peer.environment.limits.handshakeTimeout) { [unowned self] in
+            limit = nil
+            fail("it took too long")
+        }
+    }
+
+    private func take(_ note: BypassNotes.Note) {
+        switch (note, state) {
+        case (.carry(let stream, let token), .waiting): prepare(stream, token)
+        case (.from(let offset), .carrying) where start == nil && offset >= leg?.stream.bytesReceived ?? 0:
+            start = offset
+            leg?.drain()
+        case (.length(let count), .carrying) where start != nil && length == nil:
+            length = count
+            finishIfDue()
+        default: fail("the peer's relay says what makes no sense")
+        }
+    }
+
+    private func prepare(_ stream: UInt64, _ token: SessionID) {
+        guard let leg = session.leg(stream: stream), leg.accept(self), let mode = session.bypassMode else {
+            notes?.send(.no("there is no such stream to carry"))
+            return fail("there is no such stream to carry")
+        }
+        state = .preparing
+        self.leg = leg
+        self.token = token
+        guard session.dialled else {
+            session.peer.expect(token) { [unowned self] in connected(.success($0), mode) }
+            notes?.send(.dial)
+            return
+        }
+        do {
+            dialler = try session.dialBypass(token: token) { [unowned self] in connected($0, mode) }
+        } catch {
+            connected(.failure(error), mode)
+        }
+    }
+
+    private func connected(_ result: Result<SecuredConnection, BypassFailure>, _ mode: BypassMode) {
+        guard case .preparing = state, connection == nil else { return }
+        do {
+            let connection = try BypassConnection(
+                try result.get(), mode: mode, sending: false, keepalive: session.peer.environment.limits.keepalive,
+                loop: session.loop)
+            try connection.begin { [unowned self] in leg?.drain() }
+            self.connection = connection
+        } catch {
+            let text = (error as? BypassFailure)?.text ?? "\(error)"
+            notes?.send(.no(text))
+            return fail(text)
+        }
+        if let limit = limit.take() { session.loop.cancel(limit) }
+        state = .carrying
+        notes?.send(.ready)
+    }
+
+    /// Moves what there is. The leg's `drain`, while the bypass is in charge.
+    func carry() {
+        guard isInCharge, let connection, let leg, !hasEnded else { return }
+        switch leg.splice(&splice, from: connection, limit: Self.turn) {
+        case .sourceIsEmpty, .sinkIsFull: break
+        case .limit: goOnSoon()
+        case .ended:
+            hasEnded = true
+            finishIfDue()
+        case .sourceFailed(let errno):
+            leg.bypassLost("from", connection.remote, IOError(errno: errno, operation: "receive").description)
+        case .sinkFailed(let errno): leg.writeFailed(errno)
+        }
+    }
+
+    private func finishIfDue() {
+        guard hasEnded, let length, let leg else { return }
+        guard length == splice.moved else {
+            return leg.bypassLost("from", connection?.remote ?? "", "\(splice.moved) of \(length) bytes came")
+        }
+        notes?.send(.done)
+        close()
+        leg.bypassDelivered()
+    }
+
+    private func goOnSoon() {
+        guard !isMarked else { return }
+        isMarked = true
+        session.loop.enqueue(self)
+    }
+
+    func run() {
+        isMarked = false
+        leg?.drain()
+    }
+
+    private func fail(_ text: String) {
+        switch state {
+        case .waiting, .preparing:
+            close()
+            leg?.bypassDelivered()
+            session.forget(self)
+        case .carrying: leg?.bypassLost("from", connection?.remote ?? "", text)
+        case .over: break
+        }
+    }
+
+    /// Lets go of everything.
+    func close() {
+        state = .over
+        if let limit = limit.take() { session.loop.cancel(limit) }
+        if let token { session.peer.forget(token) }
+        dialler.take()?.cancel()
+        connection.take()?.close()
+        notes.take()?.close()
+        session.forget(self)
+    }
+}

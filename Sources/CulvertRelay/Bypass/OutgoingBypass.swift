@@ -1,0 +1,177 @@
+import CulvertIO
+import CulvertProtocol
+
+/// Carries what a local socket says past the session: spliced onto a connection of its own, it never enters this process.
+///
+/// The stream keeps its place in the session. What was read before goes the usual way, up to an offset that the peer is
+/// told; what follows takes the connection; and only when the peer has delivered all of that, the stream goes on, or ends,
+/// in the session again. So the order of bytes and the end of the stream are as certain as without.
+final class OutgoingBypass: LoopTask {
+    /// What follows once everything on the connection was delivered.
+    enum Sequel {
+        case finish
+        case fail(ResetReason)
+        /// The stream goes on in the session.
+        case goOn
+    }
+
+    private enum State {
+        /// The connection is being made; the stream goes on in the session.
+        case preparing
+        case carrying
+        /// All bytes are on the connection; the peer has not said yet that it delivered them.
+        case closing(Sequel)
+        case over
+    }
+
+    /// Bytes moved in a row before others get their turn.
+    private static let turn = 4 << 20
+    /// Bytes under one key, well below what AES-GCM may encrypt in records of 16 KiB (RFC 8446, 5.5: 2^24.5 records).
+    private static let mostBytes: UInt64 = 1 << 36
+
+    private unowned let leg: Leg
+    private unowned let session: LiveSession
+    private let mode: BypassMode
+    private let token = SessionID.random()
+    private var state = State.preparing
+    private var notes: BypassNotes?
+    private var dialler: BypassDialler?
+    private var connection: BypassConnection?
+    private var splice: Splice
+    private var peerIsReady = false
+    private var limit: TimerHandle?
+    private var isMarked = false
+
+    /// Bytes that the connection has taken.
+    var moved: UInt64 { splice.moved }
+
+    /// The local socket's bytes take the connection now, or nothing may be read at all.
+    var isInCharge: Bool {
+        switch state {
+        case .carrying, .closing: true
+        case .preparing, .over: false
+        }
+    }
+
+    init(_ leg: Leg, session: LiveSession, mode: BypassMode) throws(IOError) {
+        self.leg = leg
+        self.session = session
+        self.mode = mode
+        splice = try Splice()
+        let notes = try BypassNotes(try session.openNotes(), loop: session.loop) { [unowned self] in
+            take($0)
+        } ended: { [unowned self] in
+            fail("the peer's relay broke it off")
+        }
+        self.notes = notes
+        notes.send(.carry(stream: leg.stream.id, token: token))
+        if !session.dialled { session.peer.expect(token) { [unowned self] in connected($0) } }
+        limit = session.loop.schedule(after: session.peer.environment.limits.handshakeTimeout) { [unowned self] in
+            limit = nil
+            fail("it took too long")
+        }
+    }
+
+    private func take(_ note: BypassNotes.Note) {
+        switch (note, state) {
+        case (.dial, .preparing) where session.dialled && dialler == nil: dial()
+        case (.ready, .preparing):
+            peerIsReady = true
+            beginIfReady()
+        case (.no(let text), .preparing): fail(text)
+        case (.done, .closing(let sequel)):
+            close()
+            leg.bypassed(sequel)
+        default: fail("the peer's relay says what makes no sense")
+        }
+    }
+
+    private func dial() {
+        do {
+            dialler = try session.dialBypass(token: token) { [unowned self] result in
+                switch result {
+                case .success(let connection): connected(connection)
+                case .failure(let failure): fail(failure.text)
+                }
+            }
+        } catch {
+            fail(error.text)
+        }
+    }
+
+    private func connected(_ secured: SecuredConnection) {
+        guard case .preparing = state, connection == nil else { return }
+        do {
+            connection = try BypassConnection(
+                secured, mode: mode, sending: true, keepalive: session.peer.environment.limits.keepalive, loop: session.loop)
+            beginIfReady()
+        } catch {
+            fail(error.text)
+        }
+    }
+
+    private func beginIfReady() {
+        guard peerIsReady, let connection else { return }
+        do {
+            try connection.begin { [unowned self] in leg.pump() }
+        } catch {
+            return fail(error.description)
+        }
+        if let limit = limit.take() { session.loop.cancel(limit) }
+        state = .carrying
+        notes?.send(.from(leg.stream.bytesWritten))
+        leg.pump()
+    }
+
+    /// Moves what there is. The leg's `pump`, while the bypass is in charge.
+    func carry() {
+        guard case .carrying = state, let connection else { return }
+        switch leg.splice(&splice, to: connection, limit: Self.turn) {
+        case .sourceIsEmpty, .sinkIsFull: break
+        case .limit:
+            if splice.moved >= Self.mostBytes { conclude(.goOn) } else { goOnSoon() }
+        case .ended: conclude(.finish)
+        case .sourceFailed(let errno): conclude(.fail(leg.readFailure(errno)))
+        case .sinkFailed(let errno):
+            leg.bypassLost("to", connection.remote, IOError(errno: errno, operation: "send").description)
+        }
+    }
+
+    private func conclude(_ sequel: Sequel) {
+        connection?.descriptor.shutdownWrite()
+        notes?.send(.length(splice.moved))
+        state = .closing(sequel)
+    }
+
+    private func goOnSoon() {
+        guard !isMarked else { return }
+        isMarked = true
+        session.loop.enqueue(self)
+    }
+
+    func run() {
+        isMarked = false
+        if case .carrying = state { leg.pump() }
+    }
+
+    /// Before anything took the connection, nothing is lost but the hope for it.
+    private func fail(_ text: String) {
+        switch state {
+        case .preparing:
+            close()
+            leg.goesOnInSession(text)
+        case .carrying, .closing: leg.bypassLost("to", connection?.remote ?? "", text)
+        case .over: break
+        }
+    }
+
+    /// Lets go of everything.
+    func close() {
+        state = .over
+        if let limit = limit.take() { session.loop.cancel(limit) }
+        session.peer.forget(token)
+        dialler.take()?.cancel()
+        connection.take()?.close()
+        notes.take()?.close()
+    }
+}

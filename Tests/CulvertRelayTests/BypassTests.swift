@@ -1,0 +1,137 @@
+import CulvertIO
+import Glibc
+import Synchronization
+import Testing
+
+@testable import CulvertRelay
+
+/// Bulk that passes by its session, unencrypted: what the operator of both relays has asked for.
+@Suite(.fewAtOnce) struct BypassTests {
+    private static let bulk = 64 << 20
+    /// So much in either direction lets a stream count as bulk.
+    private static let enough = 24 << 20
+
+    private func withUnprotectedPair(
+        _ sides: [Side] = Side.allCases, from side: Side = .a, _ prepare: (inout PairSetup) throws -> Void = { _ in },
+        run body: (RelayPair) async throws -> Void
+    ) async throws {
+        let echo = try Target.echo()
+        try await withPair { setup in
+            setup.route("echo", to: echo.endpoint, from: side)
+            if sides.contains(.a) { setup.a.peers[0].protection = .none }
+            if sides.contains(.b) { setup.b.peers[0].protection = .none }
+            try prepare(&setup)
+        } run: { pair in
+            try await pair.connected()
+            try await body(pair)
+        }
+    }
+
+    /// The stream that carries bulk, as one side sees it.
+    private func bulk(_ relay: Relay) async -> StreamStatus? { await relay.status().streams.first { $0.service == "echo" } }
+
+    /// Whichever relay dialled: it makes the connections in both directions.
+    @Test(arguments: Side.allCases) func bulkIsSplicedBothWays(from side: Side) async throws {
+        try await withUnprotectedPair(from: side) { pair in
+            try await exchange(pair.connect("echo"), Self.bulk, readBefore: Self.enough) {
+                try await eventually("bytes pass by in both directions") {
+                    let both = await [bulk(pair[side]), bulk(pair[side.other])].compactMap(\.self)
+                    return both.count == 2 && both.allSatisfy {
+                        min($0.splicedSent, $0.splicedReceived) > 1 << 20 && !$0.lossless
+                    }
+                }
+            }
+            try await pair.settle()
+            let ended = try #require(await pair[side].status().forwards[0].ended.last)
+            #expect(ended.reset == nil && ended.bytesSent == Self.bulk && ended.bytesReceived == Self.bulk)
+            let peer = await pair[side].status().peers[0]
+            #expect(peer.bytesSent >= Self.bulk && peer.streamsReset == 0)
+        }
+    }
+
+    @Test func littleStaysInTheSession() async throws {
+        try await withUnprotectedPair { pair in
+            let client = try await Bystander(pair.connect("echo"))
+            #expect(await bulk(pair.a)?.lossless == true)
+            try await client.finish()
+            try await pair.settle()
+        }
+    }
+
+    @Test(arguments: Side.allCases) func oneSideAloneDoesNotGiveUpEncryption(_ side: Side) async throws {
+        try await withUnprotectedPair([side]) { pair in
+            try await exchange(pair.connect("echo"), Self.bulk, readBefore: Self.enough) {
+                #expect(await bulk(pair.a)?.bytesSent ?? 0 >= Self.enough)
+                #expect(await bulk(pair.a)?.splicedSent == 0)
+                #expect(await bulk(pair.a)?.lossless == true)
+            }
+            try await pair.settle()
+        }
+    }
+
+    /// What was spliced is gone, so the stream is too; the others outlive the same loss.
+    @Test func aLostConnectionEndsItsStreamAlone() async throws {
+        let link = try Link()
+        defer { link.close() }
+        let echo = try Target.echo()
+        try await withPair { setup in
+            setup.route("echo", to: echo.endpoint)
+            setup.a.peers[0].addresses = [link.endpoint]
+            setup.a.peers[0].protection = .none
+            setup.b.peers[0].protection = .none
+        } run: { pair in
+            let target = try await pair.port(of: .b)
+            link.lead(to: target)
+            let other = try await Bystander(pair.connect("echo"))
+            let client = try await pair.connect("echo")
+            let writing = Task { try? await onThread { try client.write([UInt8](repeating: 7, count: Self.bulk)) } }
+            try await eventually("bytes pass by") {
+                await pair.a.status().streams.contains { $0.splicedSent > 1 << 20 }
+            }
+            link.cut()
+            link.lead(to: target)
+            _ = try await readUntilOver(client)
+            await writing.value
+            try await eventually("the reason is known") {
+                let reset = await pair.a.status().forwards[0].ended.last?.reset
+                return reset?.code == "session-lost" && reset?.text.contains("cannot be sent again") == true
+            }
+            try await other.finish()
+            try await pair.settle()
+        }
+    }
+
+    /// The local end breaks off while its bytes pass by: the far end must not take that for the stream's end.
+    @Test func aBrokenLocalSocketIsNoCleanEnd() async throws {
+        let heard = Mutex<(count: Int, error: CInt)?>(nil)
+        let target = try Target { connection in
+            let (bytes, error) = connection.readUntilOver()
+            heard.withLock { $0 = (bytes.count, error) }
+        }
+        try await withPair { setup in
+            setup.route("sink", to: target.endpoint, near: PlainSocket.anyPort)
+            setup.a.peers[0].protection = .none
+            setup.b.peers[0].protection = .none
+        } run: { pair in
+            let client = try await pair.connect("sink")
+            try await onThread { try client.write([UInt8](repeating: 1, count: 24 << 20)) }
+            try await eventually("bytes pass by") { await pair.a.status().streams.contains { $0.splicedSent > 1 << 20 } }
+            client.reset()
+            try await eventually("the far end is over") { heard.withLock { $0 != nil } }
+            #expect(heard.withLock { $0?.error } == ECONNRESET)
+            try await pair.settle()
+        }
+    }
+
+    @Test func aConnectionThatNobodyWaitsForIsClosed() async throws {
+        try await withUnprotectedPair { pair in
+            let port = try await pair.port(of: .b), context = try pair.pki.context("a")
+            try await onThread {
+                let stranger = try HandMadePeer.dial(port, context)
+                try stranger.send(.attach(high: 1, low: 2))
+                #expect(stranger.receiveAll() == [])
+            }
+            try await Bystander(pair.connect("echo")).finish()
+        }
+    }
+}
