@@ -12,8 +12,9 @@ let package = Package(
         .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
     ],
     targets: [
-        // C: system calls that Glibc's module lacks, and the system libraries.
+        // C: system calls that Glibc's module lacks, a library that is loaded if it is there, and the system libraries.
         .target(name: "CLinux"),
+        .target(name: "CIPSecMB"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
@@ -22,7 +23,7 @@ let package = Package(
         .target(name: "CulvertProtocol", swiftSettings: settings),
         .target(name: "CulvertIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "CulvertCompression", dependencies: ["CLZ4"], swiftSettings: settings),
-        .target(name: "CulvertTLS", dependencies: ["COpenSSL", "CGnuTLS"], swiftSettings: settings),
+        .target(name: "CulvertTLS", dependencies: ["COpenSSL", "CGnuTLS", "CIPSecMB"], swiftSettings: settings),
 
         // What binds them.
         .target(
@@ -81,7 +82,7 @@ let package = Package(
         .testTarget(
             name: "CulvertCompressionTests", dependencies: ["CulvertCompression"], swiftSettings: settings),
         .testTarget(name: "CulvertIOTests", dependencies: ["CulvertIO"], swiftSettings: settings),
-        .testTarget(name: "CulvertTLSTests", dependencies: ["CulvertTLS"], swiftSettings: settings),
+        .testTarget(name: "CulvertTLSTests", dependencies: ["CulvertTLS", "CIPSecMB"], swiftSettings: settings),
         .testTarget(name: "CulvertRelayTests", dependencies: ["CulvertRelay"], swiftSettings: settings),
         .testTarget(
             name: "CulvertHypervisorTests", dependencies: ["CulvertHypervisor", "CulvertTestSupport"],

@@ -24,6 +24,8 @@ for_build() {
     need libssl-dev pkg-config --exists 'openssl >= 3.0'
     need libgnutls28-dev pkg-config --exists 'gnutls >= 3.7'
     need liblz4-dev pkg-config --exists liblz4
+    # Found when the program runs, if it is there; compiling needs the header. It is for x86 only.
+    [ "$(uname -m)" != x86_64 ] || need libipsec-mb-dev test -e /usr/include/intel-ipsec-mb.h
     # Swift's Foundation, linked in statically, asks for it.
     need libcurl4-openssl-dev pkg-config --exists libcurl
 }

@@ -1,14 +1,24 @@
 /// The library that does handshakes and ciphers.
 public enum TLSBackend: String, Sendable, CaseIterable { case openssl, gnutls }
 
+/// Whose ciphers carry the records that follow the handshake.
+public enum TLSRecords: String, Sendable, CaseIterable {
+    /// The fastest of this host.
+    case auto
+    /// Those of the library that shakes hands.
+    case library
+}
+
 /// What a relay is told of TLS.
 public struct TLSSettings: Sendable, Equatable {
     public var backend = TLSBackend.openssl
+    public var records = TLSRecords.auto
     public var source: CredentialSource
 
-    public init(_ source: CredentialSource, backend: TLSBackend = .openssl) {
+    public init(_ source: CredentialSource, backend: TLSBackend = .openssl, records: TLSRecords = .auto) {
         self.source = source
         self.backend = backend
+        self.records = records
     }
 }
 
@@ -16,9 +26,14 @@ public struct TLSSettings: Sendable, Equatable {
 public final class TLSContext: Sendable {
     /// For people: what should be seen to but does not keep the credentials from working now.
     public let warnings: [String]
+    /// For people: why the records have the handshake's library's ciphers though others were to be preferred; nil if it
+    /// is otherwise.
+    public let obstacleToFasterRecords: String?
 
     private let accepting: Side
     private let dialling: Side
+    /// Nil if records are the handshake's library's business.
+    private let accelerator: IPSecMB?
 
     /// What one role works with.
     private struct Side: Sendable {
@@ -39,6 +54,12 @@ public final class TLSContext: Sendable {
     /// pre-shared key; the system's store of authorities plays no part.
     /// - Throws: `TLSError` with code `credentials`, which names the file at fault.
     public init(_ settings: TLSSettings) throws(TLSError) {
+        (accelerator, obstacleToFasterRecords) =
+            switch (settings.records, IPSecMB.shared) {
+            case (.library, _): (nil, nil)
+            case (.auto, .success(let found)): (found, nil)
+            case (.auto, .failure(let fault)): (nil, "ipsec-mb is not used: \(fault.reason)")
+            }
         switch settings.source {
         case .files(let files):
             let credentials = try CertificateCredentials(files)
@@ -65,7 +86,8 @@ public final class TLSContext: Sendable {
     ///   with certificates the caller compares `TLSEngine.peer` with it.
     public func makeEngine(_ role: TLSRole, with peer: String? = nil) throws(TLSError) -> any TLSEngine {
         let side = role == .server ? accepting : dialling
-        return Engine(try side.source.makeHandshake(role, with: peer), credentials: side.credentials)
+        let handshake = try side.source.makeHandshake(role, with: peer)
+        return Engine(handshake, role, credentials: side.credentials, accelerator: accelerator)
     }
 
     /// Why no connection with the peer can come about, as far as our credentials go; nil if they do not stand in the way.

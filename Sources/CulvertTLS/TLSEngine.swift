@@ -45,7 +45,8 @@ public protocol TLSEngine: AnyObject {
     /// Who the peer is. Valid after the handshake.
     var peer: PeerIdentity { get }
 
-    /// For people: library, protocol version and cipher suite, as in `OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384`.
+    /// For people: library, protocol version and cipher suite, as in `OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384`, and whose
+    /// cipher the records have if not that library's, as in `, records by ipsec-mb 1.3.0`.
     var summary: String { get }
 }
 

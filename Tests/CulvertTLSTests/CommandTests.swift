@@ -43,10 +43,15 @@ import Testing
 
     private static let key = String(repeating: "0f1e2d3c", count: 8)
 
-    @Test(arguments: tools, TLSBackend.allCases)
-    func toolsConnectWithCertificates(tool: Tool, backend: TLSBackend) throws {
+    private static let engines = TLSBackend.allCases.flatMap { backend in
+        TLSRecords.allCases.map { (backend: backend, records: $0) }
+    }
+
+    @Test(arguments: tools, engines)
+    func toolsConnectWithCertificates(tool: Tool, engine: (backend: TLSBackend, records: TLSRecords)) throws {
         let pki = try TestPKI()
-        let (names, said) = try Self.meet(tool, .files(pki.issue("hosta")), pki.context("hostb", backend))
+        let context = try pki.context("hostb", engine.backend, engine.records)
+        let (names, said) = try Self.meet(tool, .files(pki.issue("hosta")), context)
         #expect(names == ["hosta"])
         #expect(said.contains("welcome"))
     }

@@ -2,16 +2,27 @@ import Testing
 
 @testable import CulvertTLS
 
-/// Which library is at which end.
+/// Which library is at which end, and whose ciphers it has for records.
 struct Pairing: CaseIterable, Sendable, Hashable, CustomTestStringConvertible {
     var client: TLSBackend
     var server: TLSBackend
+    var clientRecords = TLSRecords.library
+    var serverRecords = TLSRecords.library
 
     static let allCases = TLSBackend.allCases.flatMap { client in
         TLSBackend.allCases.map { Pairing(client: client, server: $0) }
     }
 
-    var testDescription: String { "\(client) dials \(server)" }
+    /// Each of `allCases` with every choice of ciphers.
+    static let allRecords = allCases.flatMap { pairing in
+        TLSRecords.allCases.flatMap { client in
+            TLSRecords.allCases.map {
+                Pairing(client: pairing.client, server: pairing.server, clientRecords: client, serverRecords: $0)
+            }
+        }
+    }
+
+    var testDescription: String { "\(client) (\(clientRecords)) dials \(server) (\(serverRecords))" }
 }
 
 /// Two engines with nothing but memory between them.
@@ -29,15 +40,16 @@ final class EnginePair {
 
     private static let contexts = Result {
         let pki = try TestPKI()
-        return Dictionary(uniqueKeysWithValues: try TLSBackend.allCases.map { backend in
-            (backend, (client: try pki.context("hosta", backend), server: try pki.context("hostb", backend)))
+        return Dictionary(uniqueKeysWithValues: try Pairing.allRecords.map { pairing in
+            let client = try pki.context("hosta", pairing.client, pairing.clientRecords)
+            return (pairing, (client: client, server: try pki.context("hostb", pairing.server, pairing.serverRecords)))
         })
     }
 
     /// A pair that has shaken hands.
     static func connected(_ pairing: Pairing = Pairing(client: .openssl, server: .openssl)) throws -> EnginePair {
-        let contexts = try contexts.get()
-        let pair = try EnginePair(client: contexts[pairing.client]!.client, server: contexts[pairing.server]!.server)
+        let contexts = try contexts.get()[pairing]!
+        let pair = try EnginePair(client: contexts.client, server: contexts.server)
         try pair.handshake()
         return pair
     }

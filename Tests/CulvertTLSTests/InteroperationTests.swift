@@ -7,14 +7,14 @@ import Testing
 @Suite struct InteroperationTests {
     /// A raw peer and an engine that have shaken hands.
     private static func connect(
-        _ role: TLSRole, _ backend: TLSBackend, configure: (OpaquePointer) -> Void = { _ in }
+        _ kind: Kind, configure: (OpaquePointer) -> Void = { _ in }
     ) throws -> (peer: RawPeer, engine: any TLSEngine) {
         let pki = try TestPKI()
-        let peer = try RawPeer(role, files: pki.issue("raw")) {
-            role == .client ? RawPeer.offer("culvert/1")($0) : RawPeer.agree($0)
+        let peer = try RawPeer(kind.role, files: pki.issue("raw")) {
+            kind.role == .client ? RawPeer.offer("culvert/1")($0) : RawPeer.agree($0)
             configure($0)
         }
-        let engine = try pki.context("hosta", backend).makeEngine(role == .client ? .server : .client)
+        let engine = try pki.context("hosta", kind.backend, kind.records).makeEngine(kind.role == .client ? .server : .client)
         let failure = peer.meet(engine)
         #expect(failure == nil && peer.isConnected)
         return (peer, engine)
@@ -37,14 +37,19 @@ import Testing
     struct Kind: Sendable, CustomTestStringConvertible {
         var role: TLSRole
         var backend: TLSBackend
-        var testDescription: String { "raw \(role), \(backend)" }
+        var records = TLSRecords.library
+        var testDescription: String { "raw \(role), \(backend) (\(records))" }
     }
-    static let kinds = [TLSRole.client, .server].flatMap { role in TLSBackend.allCases.map { Kind(role: role, backend: $0) } }
+    static let kinds = [TLSRole.client, .server].flatMap { role in
+        TLSBackend.allCases.flatMap { backend in
+            TLSRecords.allCases.map { Kind(role: role, backend: backend, records: $0) }
+        }
+    }
 
     @Test(arguments: kinds, ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"])
     func everyCipherSuiteWorks(kind: Kind, suite: String) throws {
-        let (peer, engine) = try Self.connect(kind.role, kind.backend) { SSL_CTX_set_ciphersuites($0, suite) }
-        #expect(engine.summary == "\(kind.backend.displayName) TLSv1.3 \(suite)")
+        let (peer, engine) = try Self.connect(kind) { SSL_CTX_set_ciphersuites($0, suite) }
+        #expect(engine.summary == kind.backend.summary(suite, kind.records))
         try Self.exchange(peer, engine)
     }
 
@@ -61,13 +66,13 @@ import Testing
 
     /// A peer with `tickets` sends them after the handshake, where the engine reads data.
     @Test(arguments: TLSBackend.allCases) func sessionTicketsAreIgnored(backend: TLSBackend) throws {
-        let (peer, engine) = try Self.connect(.server, backend) { SSL_CTX_set_num_tickets($0, 5) }
+        let (peer, engine) = try Self.connect(Kind(role: .server, backend: backend)) { SSL_CTX_set_num_tickets($0, 5) }
         try Self.exchange(peer, engine)
     }
 
     @Test(arguments: kinds, [SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED])
     func aKeyUpdateOfThePeerIsFollowed(kind: Kind, request: Int32) throws {
-        let (peer, engine) = try Self.connect(kind.role, kind.backend)
+        let (peer, engine) = try Self.connect(kind)
         for _ in 0 ..< 3 {
             SSL_key_update(peer.ssl, request)
             SSL_do_handshake(peer.ssl)
@@ -86,7 +91,7 @@ import Testing
 
     /// An answer is due once, however often it was asked for (RFC 8446, 4.6.3).
     @Test(arguments: TLSBackend.allCases) func manyRequestsForAKeyUpdateGetOneAnswer(backend: TLSBackend) throws {
-        let (peer, engine) = try Self.connect(.client, backend)
+        let (peer, engine) = try Self.connect(Kind(role: .client, backend: backend))
         for _ in 0 ..< 20 {
             SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED)
             SSL_do_handshake(peer.ssl)
@@ -98,7 +103,7 @@ import Testing
 
     @Test(arguments: kinds)
     func theEngineRenewsItsKeyInTime(kind: Kind) throws {
-        let (peer, engine) = try Self.connect(kind.role, kind.backend)
+        let (peer, engine) = try Self.connect(kind)
         try #require((engine as? Engine)?.records).writer.recordsPerKey = 10
         let counts = try (0 ..< 12).map { _ in
             let wire = try engine.seal([7])
@@ -113,7 +118,7 @@ import Testing
 
     @Test(arguments: kinds)
     func paddedAndSmallRecordsAreRead(kind: Kind) throws {
-        let (peer, engine) = try Self.connect(kind.role, kind.backend) {
+        let (peer, engine) = try Self.connect(kind) {
             SSL_CTX_set_block_padding($0, 4096)
             SSL_CTX_ctrl($0, SSL_CTRL_SET_MAX_SEND_FRAGMENT, 600, nil)
         }
@@ -121,7 +126,7 @@ import Testing
     }
 
     @Test(arguments: TLSBackend.allCases) func anAlertOfThePeerIsTranslated(backend: TLSBackend) throws {
-        let (peer, engine) = try Self.connect(.client, backend)
+        let (peer, engine) = try Self.connect(Kind(role: .client, backend: backend))
         var changed = try engine.seal([1, 2, 3])
         changed[10] ^= 4
         peer.feed(changed)
@@ -132,7 +137,7 @@ import Testing
     }
 
     @Test(arguments: TLSBackend.allCases) func closeNotifyIsUnderstoodBothWays(backend: TLSBackend) throws {
-        let (peer, engine) = try Self.connect(.client, backend)
+        let (peer, engine) = try Self.connect(Kind(role: .client, backend: backend))
         SSL_shutdown(peer.ssl)
         var wire = peer.takeOutput()
         #expect(try engine.open(&wire) == ([], true))

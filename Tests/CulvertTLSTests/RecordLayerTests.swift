@@ -16,8 +16,8 @@ import Testing
         #expect(server.expanded("iv", 12) == bytes("cf782b88dd83549aadf1e984"))
     }
 
-    @Test(arguments: TLSBackend.allCases) func theFirstRecordOfTheClientIsAsPublished(backend: TLSBackend) {
-        let client = secret(Self.clientSecret, backend)
+    @Test(arguments: Ciphers.present) func theFirstRecordOfTheClientIsAsPublished(ciphers: Ciphers) {
+        let client = secret(Self.clientSecret, ciphers.backend)
         let published = bytes("""
             1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a62\
             92a2977014bd1e3deae63aeebb21694915e4
@@ -26,7 +26,7 @@ import Testing
         var record = [UInt8](repeating: 0, count: published.count)
         let length = data.withUnsafeBytes { data in
             record.withUnsafeMutableBytes {
-                RecordCipher(.encrypt, client).seal(.applicationData, data, into: $0.baseAddress!)
+                RecordCipher(.encrypt, client, ciphers.accelerator).seal(.applicationData, data, into: $0.baseAddress!)
             }
         }
         #expect(length == published.count)
@@ -34,7 +34,7 @@ import Testing
 
         var opened = [UInt8](repeating: 0, count: 51)
         let accepted = published.withUnsafeBytes { published in
-            opened.withUnsafeMutableBytes { RecordCipher(.decrypt, client).open(published, into: $0.baseAddress!) }
+            opened.withUnsafeMutableBytes { RecordCipher(.decrypt, client, ciphers.accelerator).open(published, into: $0.baseAddress!) }
         }
         #expect(accepted)
         #expect(opened == data + [ContentType.applicationData.rawValue])
@@ -209,6 +209,17 @@ extension TrafficSecret {
     }
 }
 
+/// Everything that a record's cipher can come from on this host.
+struct Ciphers: Sendable, CustomTestStringConvertible {
+    var backend: TLSBackend
+    var accelerator: IPSecMB?
+
+    static let present = TLSBackend.allCases.map { Ciphers(backend: $0) }
+        + [IPSecMB.shared].compactMap { (try? $0.get()).map { Ciphers(backend: .openssl, accelerator: $0) } }
+
+    var testDescription: String { accelerator?.name ?? "\(backend)" }
+}
+
 extension TLSBackend {
     fileprivate var cryptography: any Cryptography.Type { self == .openssl ? OpenSSLCryptography.self : GnuTLSCryptography.self }
 }
@@ -229,18 +240,18 @@ private func bytes(_ hexadecimal: String) -> [UInt8] {
     }
 }
 
-/// The two libraries' ciphers against each other.
+/// The libraries' ciphers against each other.
 @Suite struct CryptographyTests {
     /// Lengths around the blocks of the ciphers and the largest record.
     private static let lengths = [1, 15, 16, 17, 63, 64, 65, 255, 1000, 4095, 16_383, 16_384]
 
     @Test(arguments: [CipherSuite.aes128GCM, .aes256GCM, .chaCha20Poly1305], lengths)
-    func bothSealAlikeAndOpenEachOther(suite: CipherSuite, length: Int) {
+    func allSealAlikeAndOpenEachOther(suite: CipherSuite, length: Int) {
         var random = SeededGenerator(UInt64(length))
         let bytes = random.bytes(suite.digestLength), data = random.bytes(length)
-        let records = TLSBackend.allCases.map { backend in
-            let secret = TrafficSecret(suite, backend.cryptography) { $0.copyBytes(from: bytes) }
-            let cipher = RecordCipher(.encrypt, secret)
+        let records = Ciphers.present.map { ciphers in
+            let secret = TrafficSecret(suite, ciphers.backend.cryptography) { $0.copyBytes(from: bytes) }
+            let cipher = RecordCipher(.encrypt, secret, ciphers.accelerator)
             return (0 ..< 3).map { _ in
                 var record = [UInt8](repeating: 0, count: length + RecordLimits.overhead)
                 _ = data.withUnsafeBytes { data in
@@ -249,11 +260,11 @@ private func bytes(_ hexadecimal: String) -> [UInt8] {
                 return record
             }
         }
-        #expect(records[0] == records[1])
+        #expect(records.allSatisfy { $0 == records[0] })
         #expect(Set(records[0]).count == 3)
-        for backend in TLSBackend.allCases {
-            let secret = TrafficSecret(suite, backend.cryptography) { $0.copyBytes(from: bytes) }
-            let cipher = RecordCipher(.decrypt, secret)
+        for ciphers in Ciphers.present {
+            let secret = TrafficSecret(suite, ciphers.backend.cryptography) { $0.copyBytes(from: bytes) }
+            let cipher = RecordCipher(.decrypt, secret, ciphers.accelerator)
             for var record in records[0] + [records[0][0]] {
                 let isRepeat = cipher.sequence == 3
                 var opened = [UInt8](repeating: 0, count: length + 1)

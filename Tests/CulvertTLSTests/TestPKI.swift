@@ -39,9 +39,10 @@ final class TestPKI {
     }
 
     func context(
-        _ name: String, _ backend: TLSBackend, _ edit: (inout CertificateTerms) -> Void = { _ in }
+        _ name: String, _ backend: TLSBackend, _ records: TLSRecords = .library,
+        _ edit: (inout CertificateTerms) -> Void = { _ in }
     ) throws -> TLSContext {
-        try TLSContext(files: issue(name, edit), backend)
+        try TLSContext(files: issue(name, edit), backend, records)
     }
 
     /// A CA of any make: below `issuer` if there is one, with `constraints` as its basic constraints.
@@ -62,7 +63,9 @@ final class TestPKI {
 }
 
 extension TLSContext {
-    convenience init(files: TLSFiles, _ backend: TLSBackend = .openssl) throws(TLSError) {
-        try self.init(TLSSettings(.files(files), backend: backend))
+    convenience init(
+        files: TLSFiles, _ backend: TLSBackend = .openssl, _ records: TLSRecords = .library
+    ) throws(TLSError) {
+        try self.init(TLSSettings(.files(files), backend: backend, records: records))
     }
 }

@@ -1,4 +1,4 @@
-/// A TLS engine whose handshake is a library's and whose records are our own, with the library's ciphers.
+/// A TLS engine whose handshake is a library's and whose records are our own, with the library's ciphers or faster ones.
 final class Engine: TLSEngine {
     private enum State {
         case handshaking(any Handshake)
@@ -8,16 +8,20 @@ final class Engine: TLSEngine {
     }
 
     private var state: State
+    private let role: TLSRole
     private let credentials: TLSCredentials
+    private let accelerator: IPSecMB?
     private var opening = StrangeOpening()
     /// Waits to be sent; while the handshake lasts, this is in its own keeping.
     private var output = ByteQueue()
     private var identity: PeerIdentity?
     private(set) var summary = "TLSv1.3"
 
-    init(_ handshake: any Handshake, credentials: TLSCredentials) {
+    init(_ handshake: any Handshake, _ role: TLSRole, credentials: TLSCredentials, accelerator: IPSecMB?) {
         state = .handshaking(handshake)
+        self.role = role
         self.credentials = credentials
+        self.accelerator = accelerator
     }
 
     var peer: PeerIdentity {
@@ -44,9 +48,11 @@ final class Engine: TLSEngine {
                 guard try !opening.isStrange(input) else { return (input.count, false) }
                 let (consumed, outcome) = try handshake.step(input)
                 guard let outcome else { return (consumed, false) }
-                state = .established(outcome.records)
+                state = .established(
+                    RecordLayer(reading: outcome.reading, writing: outcome.writing, role: role, accelerator))
                 identity = outcome.peer
                 summary = outcome.summary
+                if let accelerator, accelerator.does(outcome.reading.suite) { summary += ", records by \(accelerator.name)" }
                 return (consumed, true)
             } catch {
                 state = .failed(error)

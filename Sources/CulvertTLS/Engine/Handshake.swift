@@ -8,7 +8,8 @@ protocol Handshake: AnyObject {
 }
 
 struct HandshakeOutcome {
-    var records: RecordLayer
+    var reading: TrafficSecret
+    var writing: TrafficSecret
     var peer: PeerIdentity
     var summary: String
 }
@@ -24,12 +25,11 @@ extension HandshakeOutcome {
         guard let client = secrets.client, let server = secrets.server else {
             throw TLSError(.handshake, "\(library) does not hand over its traffic secrets")
         }
-        let (reading, writing) = role == .client ? (server, client) : (client, server)
-        records = RecordLayer(reading: reading, writing: writing, role: role)
+        (reading, writing) = role == .client ? (server, client) : (client, server)
         self.peer = peer
         summary = "\(library) TLSv1.3 \(reading.suite.name)"
         guard agreed.elementsEqual(ApplicationProtocol.name.utf8) else {
-            transport.write(records.writer.alert(Alert.noApplicationProtocol.rawValue))
+            transport.write(RecordWriter(writing).alert(Alert.noApplicationProtocol.rawValue))
             throw ApplicationProtocol.missing
         }
     }

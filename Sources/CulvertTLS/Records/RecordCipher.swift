@@ -10,13 +10,15 @@ final class RecordCipher {
     private let initialTail: UInt64
     private(set) var sequence: UInt64 = 0
 
-    init(_ direction: RecordDirection, _ secret: TrafficSecret) {
+    init(_ direction: RecordDirection, _ secret: TrafficSecret, _ accelerator: IPSecMB? = nil) {
         secret.expand("iv", into: nonce)
         initialTail = nonce.loadUnaligned(fromByteOffset: 4, as: UInt64.self)
         aead = withUnsafeTemporaryAllocation(byteCount: secret.suite.keyLength, alignment: 16) { key in
             defer { wipe(key) }
             secret.expand("key", into: key)
-            return secret.library.makeAEAD(direction, secret.suite, key: UnsafeRawBufferPointer(key))
+            let key = UnsafeRawBufferPointer(key)
+            return accelerator?.makeAEAD(secret.suite, key: key)
+                ?? secret.library.makeAEAD(direction, secret.suite, key: key)
         }
     }
 

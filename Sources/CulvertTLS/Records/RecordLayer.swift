@@ -12,9 +12,10 @@ final class RecordLayer {
     /// The peer has said close_notify.
     private var ended = false
 
-    init(reading: TrafficSecret, writing: TrafficSecret, role: TLSRole) {
-        reader = RecordReader(reading, role: role)
-        writer = RecordWriter(writing)
+    /// - Parameter accelerator: does what it can in place of the library of the secrets.
+    init(reading: TrafficSecret, writing: TrafficSecret, role: TLSRole, _ accelerator: IPSecMB? = nil) {
+        reader = RecordReader(reading, role: role, accelerator)
+        writer = RecordWriter(writing, accelerator)
     }
 
     deinit { scratch.deallocate() }

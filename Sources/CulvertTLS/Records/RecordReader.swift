@@ -13,15 +13,17 @@ final class RecordReader {
 
     private var secret: TrafficSecret
     private var cipher: RecordCipher
+    private let accelerator: IPSecMB?
     private var messages: PostHandshakeParser
     /// Records in a row that brought no data.
     private var barren = 0
     /// As many as OpenSSL puts up with; each costs us work and brings nothing.
     private static let barrenLimit = 32
 
-    init(_ secret: TrafficSecret, role: TLSRole) {
+    init(_ secret: TrafficSecret, role: TLSRole, _ accelerator: IPSecMB? = nil) {
         self.secret = secret
-        cipher = RecordCipher(.decrypt, secret)
+        self.accelerator = accelerator
+        cipher = RecordCipher(.decrypt, secret, accelerator)
         messages = PostHandshakeParser(role: role)
     }
 
@@ -72,7 +74,7 @@ final class RecordReader {
             guard !content.isEmpty else { throw .unexpectedMessage }
             guard let update = try messages.parse(content) else { return .nothing }
             secret = secret.next()
-            cipher = RecordCipher(.decrypt, secret)
+            cipher = RecordCipher(.decrypt, secret, accelerator)
             return .keyUpdate(answer: update == .requested)
         }
     }

@@ -2,6 +2,7 @@
 final class RecordWriter {
     private var secret: TrafficSecret
     private var cipher: RecordCipher
+    private let accelerator: IPSecMB?
     /// The peer has asked for a key update of ours, which goes ahead of the next data.
     var owesKeyUpdate = false
     /// Records under one key. AES-GCM's bound is 2^24.5 full ones (RFC 8446, 5.5); this stays well clear of it.
@@ -10,9 +11,10 @@ final class RecordWriter {
     /// What `encrypt` may put ahead of the data.
     static let keyUpdateLength = RecordLimits.overhead + 5
 
-    init(_ secret: TrafficSecret) {
+    init(_ secret: TrafficSecret, _ accelerator: IPSecMB? = nil) {
         self.secret = secret
-        cipher = RecordCipher(.encrypt, secret)
+        self.accelerator = accelerator
+        cipher = RecordCipher(.encrypt, secret, accelerator)
     }
 
     /// See `TLSEngine.withKernelKey`.
@@ -55,7 +57,7 @@ final class RecordWriter {
         let message: [UInt8] = [24, 0, 0, 1, PostHandshakeParser.KeyUpdate.notRequested.rawValue]
         let count = message.withUnsafeBytes { cipher.seal(.handshake, $0, into: output) }
         secret = secret.next()
-        cipher = RecordCipher(.encrypt, secret)
+        cipher = RecordCipher(.encrypt, secret, accelerator)
         owesKeyUpdate = false
         return count
     }
