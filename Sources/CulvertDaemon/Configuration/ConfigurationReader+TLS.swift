@@ -5,10 +5,12 @@ import Foundation
 /// Who this relay is: one of three kinds of credentials.
 extension ConfigurationReader {
     func readTLS(_ value: ConfigurationValue?, relayName: String) -> TLSSettings {
-        let section = value?.section(["backend", "ca", "certificate", "key", "directory", "psk", "psk-user"])
+        let section = value?.section(["backend", "records", "ca", "certificate", "key", "directory", "psk", "psk-user"])
         let backend: TLSBackend? = section?["backend"]?.choice()
+        let records: TLSRecords? = section?["records"]?.choice()
         if let section { checkKinds(section) }
-        return TLSSettings(readSource(section, relayName: relayName), backend: backend ?? .openssl)
+        return TLSSettings(
+            readSource(section, relayName: relayName), backend: backend ?? .openssl, records: records ?? .auto)
     }
 
     private func readSource(_ section: ConfigurationSection?, relayName: String) -> CredentialSource {

@@ -106,6 +106,9 @@ public struct Daemon: Sendable {
 
     private func warn(of configuration: Configuration, _ tls: TLSContext) {
         for warning in configuration.allWarnings(tls) { logger.warning("\(warning)") }
+        if let obstacle = tls.obstacleToFasterRecords {
+            logger.info("encryption is not the fastest there is", metadata: ["reason": "\(obstacle)"])
+        }
     }
 
     private func keepWhatNeedsRestart(of current: Configuration, in next: inout Configuration) {

@@ -120,6 +120,9 @@ import Testing
             "a peer of our name", "tls: { psk: k, psk-user: x }\npeers:\n  b: { identity: X }\n",
             "c.yaml:3:3: peers.b: its identity 'X' is what this relay presents itself as; give one of them another name"),
         BadFile(
+            "no ciphers", "tls: { records: fast }\n",
+            "c.yaml:1:17: tls.records: 'fast' is not one of auto, library"),
+        BadFile(
             "no backend", "tls: { backend: nss }\n", "c.yaml:1:17: tls.backend: 'nss' is not one of openssl, gnutls"),
         BadFile(
             "cert", "tls: { certificat: x }\n", "c.yaml:1:8: tls.certificat: unknown key; did you mean 'certificate'?"),

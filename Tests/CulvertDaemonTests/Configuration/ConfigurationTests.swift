@@ -222,4 +222,13 @@ import Testing
         #expect(try tls("psk: keys.psk") == TLSSettings(.keys(file: "/etc/x/keys.psk", user: "hosta")))
         #expect(try tls("psk: /k, psk-user: a1, backend: openssl") == TLSSettings(.keys(file: "/k", user: "a1")))
     }
+
+    @Test func whoseCiphersRecordsHaveCanBeChosen() throws {
+        func records(_ text: String) throws -> TLSRecords {
+            try Configuration.parse("tls: { backend: gnutls\(text) }\n", file: "c.yaml", hostName: "hosta").tls.records
+        }
+        #expect(try records("") == .auto)
+        #expect(try records(", records: auto") == .auto)
+        #expect(try records(", records: library") == .library)
+    }
 }
