@@ -4,7 +4,7 @@ import CulvertTLS
 import Foundation
 
 /// How fast the TLS engines encrypt and decrypt, alone, on one core: no sockets, no protocol. The runs of the engines
-/// alternate, so that what else the machine does falls on both alike.
+/// alternate, so that what else the machine does falls on all alike.
 @main
 struct Engines: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -32,27 +32,33 @@ struct Engines: ParsableCommand {
         let scratch = try Scratch()
         defer { scratch.remove() }
         let credentials = try Credentials(in: scratch.path)
-        print("GB/s, median of \(runs) alternating runs (least to most)\n")
+        print("GB/s, median of \(runs) alternating runs (least to most), and how many times OpenSSL's own\n")
         for cipher in Cipher.allCases {
-            let name = cipher.name
-            var samples: [TLSBackend: [EnginePair.Speed]] = [:]
+            var measured = Self.kinds.map { _ in [EnginePair.Speed]() }, names = Self.kinds.map { _ in "" }
             for _ in 0 ..< runs {
-                for backend in TLSBackend.allCases {
-                    let pair = try EnginePair(backend, cipher, credentials)
-                    samples[backend, default: []].append(
+                for (index, kind) in Self.kinds.enumerated() {
+                    let pair = try EnginePair(kind.backend, cipher, credentials, records: kind.records)
+                    names[index] = pair.summary
+                    measured[index].append(
                         try pair.measure(batch: batch, piece: piece, batches: max(1, megabytes * 1_000_000 / batch)))
                 }
             }
-            for backend in TLSBackend.allCases {
-                let samples = samples[backend]!
-                print("\(name)  \(backend)  seal \(text(samples.map(\.seal)))  open \(text(samples.map(\.open)))")
+            for (name, samples) in zip(names, measured) {
+                print(name)
+                for (label, figure) in [("seal", \EnginePair.Speed.seal), ("open", \.open)] {
+                    let values = samples.map { $0[keyPath: figure] }
+                    let ratio = median(values) / median(measured[0].map { $0[keyPath: figure] })
+                    print("    \(label)  \(text(values))  \(digits(ratio)) x")
+                }
             }
-            let ratio = { (figure: (EnginePair.Speed) -> Double) in
-                median(samples[.gnutls]!.map(figure)) / median(samples[.openssl]!.map(figure))
-            }
-            print("\(name)  gnutls/openssl  seal \(digits(ratio(\.seal)))  open \(digits(ratio(\.open)))\n")
+            print("")
         }
     }
+
+    /// Each library's own ciphers, then the fastest of this host; the first is what the others are compared with.
+    private static let kinds: [(backend: TLSBackend, records: TLSRecords)] = [
+        (.openssl, .library), (.gnutls, .library), (.openssl, .auto),
+    ]
 
     private func text(_ values: [Double]) -> String {
         "\(digits(median(values))) (\(digits(values.min()!)) to \(digits(values.max()!)))"

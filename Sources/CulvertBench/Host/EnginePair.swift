@@ -12,10 +12,16 @@ public final class EnginePair {
     private let client: any TLSEngine
     private let server: any TLSEngine
 
+    /// What the engines are made of, for people.
+    public var summary: String { client.summary }
+
     /// Both of one library.
-    public init(_ backend: TLSBackend, _ cipher: Cipher, _ credentials: Credentials) throws {
+    public init(
+        _ backend: TLSBackend, _ cipher: Cipher, _ credentials: Credentials, records: TLSRecords = .auto
+    ) throws {
         func context(_ host: String) throws -> TLSContext {
-            try TLSContext(TLSSettings(credentials.source(of: host, for: cipher), backend: backend))
+            try TLSContext(
+                TLSSettings(credentials.source(of: host, for: cipher), backend: backend, records: records))
         }
         client = try context(Credentials.near).makeEngine(.client, with: Credentials.far)
         server = try context(Credentials.far).makeEngine(.server)
