@@ -173,7 +173,7 @@ import Testing
         #expect(configuration.relay.peers.map(\.protection) == [choice])
         #expect(
             configuration.warnings.map(\.description)
-                == (choice == .none ? ["c.yaml:1:25: peers.hostb.tls: bulk to and from 'hostb' is not encrypted"] : []))
+                == (choice == .none ? ["c.yaml:1:24: peers.hostb.tls: bulk to and from 'hostb' is not encrypted"] : []))
     }
 
     @Test func shortTemplateRoomIsAWarning() throws {
