@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Sees to what a Makefile target needs on this machine: dependencies.sh build|demo|lab|test|bench
+# Sees to what a Makefile target needs on this machine: dependencies.sh build|demo|lab|test|bench|emulated
 # As root, what is missing is installed from the distribution (apt); otherwise the command to do so is printed.
 set -euo pipefail
 
 missing=()
+virtme=.build/virtme
 
 # need PACKAGE CHECK…: PACKAGE brings what CHECK finds.
 need() {
@@ -63,6 +64,38 @@ for_bench() {
     need haproxy has haproxy
     need nginx has nginx
     need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
+    need stunnel4 has stunnel
+    need spiped has spiped
+    need socat has socat
+    need openssh-client has ssh
+    need openssh-server has sshd
+    need iproute2 has tc
+    need qemu-system-x86 has qemu-system-x86_64
+    need binutils has as
+}
+
+# What packaging/emulated/run boots, and what bench/netem runs there.
+for_emulated() {
+    need linux-image-amd64 compgen -G '/boot/vmlinuz-*-amd64'
+    # For the initial file system.
+    need busybox-static has busybox
+    need qemu-system-x86 has qemu-system-x86_64
+    need iproute2 has tc
+    need util-linux has nsenter
+    need haproxy has haproxy
+    need openssl has openssl
+    need python3 has python3
+    need python3-venv python3 -c 'import ensurepip, venv'
+}
+
+# Debian 12 has no package of it. In the tree it gets into nobody's way.
+install_virtme() {
+    local version=1.42
+    [ ! -e $virtme/$version ] || return 0
+    echo "installing virtme-ng $version in $virtme"
+    python3 -m venv --clear $virtme
+    $virtme/bin/pip install --quiet --disable-pip-version-check virtme-ng==$version
+    touch $virtme/$version
 }
 
 # Installs without starting what the packages would start as services: the benchmark and the lab start their own.
@@ -79,19 +112,21 @@ install_packages() {
 }
 
 case ${1:-} in
-    build | demo | lab | test | bench) "for_$1" ;;
+    build | demo | lab | test | bench | emulated) "for_$1" ;;
     *)
-        echo "usage: ${0##*/} build|demo|lab|test|bench" >&2
+        echo "usage: ${0##*/} build|demo|lab|test|bench|emulated" >&2
         exit 2
         ;;
 esac
 
-[ ${#missing[@]} -gt 0 ] || exit 0
-if [ "$(id -u)" -eq 0 ] && has apt-get >/dev/null; then
-    echo "installing ${missing[*]}"
-    install_packages "${missing[@]}"
-else
-    echo "'make $1' needs what is not installed. On Debian or Ubuntu, install it with:" >&2
-    echo "    sudo apt-get install ${missing[*]}" >&2
-    exit 1
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" -eq 0 ] && has apt-get >/dev/null; then
+        echo "installing ${missing[*]}"
+        install_packages "${missing[@]}"
+    else
+        echo "'make $1' needs what is not installed. On Debian or Ubuntu, install it with:" >&2
+        echo "    sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
 fi
+if [ "$1" = emulated ]; then install_virtme; fi

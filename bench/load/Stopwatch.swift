@@ -5,6 +5,13 @@ struct Stopwatch {
     private let started = seconds(CLOCK_MONOTONIC)
     private let cpu = seconds(CLOCK_PROCESS_CPUTIME_ID)
 
+    /// Seconds since it was made.
+    var elapsed: Double { seconds(CLOCK_MONOTONIC) - started }
+
+    static func rest(microseconds: Int) {
+        if microseconds > 0 { usleep(UInt32(microseconds)) }
+    }
+
     /// Prints one line of JSON. Rates are in megabytes (10⁶ bytes) a second, times in seconds.
     func report(bytes: Int) {
         let finished = seconds(CLOCK_MONOTONIC)

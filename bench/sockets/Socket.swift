@@ -25,6 +25,13 @@ public struct Socket: ~Copyable, Sendable {
 
     deinit { close(descriptor) }
 
+    /// The same socket, non-blocking, for whoever closes it.
+    consuming func nonBlockingDescriptor() throws(SocketError) -> CInt {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0, fcntl(copy, F_SETFL, O_RDWR | O_NONBLOCK) == 0 else { throw SocketError("keep", endpoint) }
+        return copy
+    }
+
     /// Returns when the kernel has taken every byte.
     public func send(_ bytes: UnsafeRawBufferPointer) throws(SocketError) {
         var rest = bytes[...]
