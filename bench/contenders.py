@@ -1,10 +1,11 @@
 """The relays that `compare` measures: how each pair is configured, started and asked for its version.
 
-All of them carry one stream from the UNIX socket `entry` to the UNIX socket `exit`, through one TLS 1.3 connection on
-the loopback interface with TLS_AES_256_GCM_SHA384 and certificates on both sides. Each is set up as somebody who knows
-it and wants this one stream to go fast would do it; the values were found by trying (see README.md).
+Each carries streams from one UNIX socket to another, through TLS 1.3 with TLS_AES_256_GCM_SHA384 and certificates on both
+sides, or the nearest to it that it has. Each is set up as somebody who knows it and wants the streams to go fast would do
+it; the values were found by trying (see README.md).
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,8 +13,23 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import CULVERT, PRODUCTS, Failure, free_port, running, wait_until_listening
+
 BUFFER = 64 * 1024
 CIPHER = "TLS_AES_256_GCM_SHA384"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One way through the relays."""
+
+    name: str
+    # The near relay listens here; the sender connects.
+    entry: Path
+    # The receiver listens here; the far relay connects.
+    exit: Path
+    # Between the relays, for those that need one for each flow. The others all use the first.
+    port: int
 
 
 @dataclass(frozen=True)
@@ -21,17 +37,25 @@ class Route:
     """Where a pair of relays runs, and what it has to connect."""
 
     directory: Path
-    port: int
+    flows: tuple[Flow, ...]
+    # The far relay's address.
+    host: str = "127.0.0.1"
+    # What runs a command where the relay is: nothing, or `ip netns exec NAME`.
+    inside_near: tuple[str, ...] = ()
+    inside_far: tuple[str, ...] = ()
+
+    @staticmethod
+    def through(directory: Path, *names: str, **options) -> "Route":
+        flows = (Flow(name, directory / f"{name}.in", directory / f"{name}.out", free_port()) for name in names)
+        return Route(directory, tuple(flows), **options)
 
     @property
-    def entry(self) -> Path:
-        """The near relay listens here; the sender connects."""
-        return self.directory / "entry.sock"
+    def port(self) -> int:
+        return self.flows[0].port
 
     @property
-    def exit(self) -> Path:
-        """The receiver listens here; the far relay connects."""
-        return self.directory / "exit.sock"
+    def log(self) -> Path:
+        return self.directory / "log"
 
     def write(self, name: str, text: str) -> Path:
         path = self.directory / name
@@ -55,6 +79,23 @@ class Identity:
         return path
 
 
+def make_identities(directory: Path) -> dict[str, Identity]:
+    """A certificate authority of a day and, signed by it, one certificate for each side."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], cwd=directory, check=True, capture_output=True)
+    request = ["req", "-x509", "-nodes", "-days", "1", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    openssl(*request, "-subj", "/CN=Culvert benchmark", "-keyout", "ca.key", "-out", "ca.pem")
+    for name in ("near", "far"):
+        openssl(
+            *request, "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
+            "-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE",
+            "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    return {
+        name: Identity(directory / "ca.pem", directory / f"{name}.pem", directory / f"{name}.key")
+        for name in ("near", "far")
+    }
+
+
 class Contender:
     """A pair of relays: a name, what must be installed, and one command line for each side."""
 
@@ -73,6 +114,23 @@ class Contender:
     def far(self, route: Route, own: Identity) -> list[str]:
         raise NotImplementedError
 
+    @contextlib.contextmanager
+    def pair(self, route: Route, identities: dict[str, Identity], patience: float = 10):
+        """Both processes, near and far, once they take connections, within so many seconds."""
+        with contextlib.ExitStack() as stack:
+            def start(command: list[str], inside: tuple[str, ...]) -> subprocess.Popen:
+                return stack.enter_context(running([*inside, *command], route.log, stdout=subprocess.DEVNULL))
+            far = start(self.far(route, identities["far"]), route.inside_far)
+            wait_until_listening(route.port, far, route.log, patience)
+            near = start(self.near(route, identities["near"]), route.inside_near)
+            for flow in route.flows:
+                wait_until_listening(flow.entry, near, route.log, patience)
+            yield near, far
+
+    def check(self) -> None:
+        if self.executable() is None:
+            raise Failure(f"{self.program} is not there; run 'make bench', or leave '{self.name}' out")
+
     def asked(self, *arguments: str) -> str:
         done = subprocess.run([self.executable(), *arguments], capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
@@ -80,34 +138,39 @@ class Contender:
 
 class Culvert(Contender):
     name = "culvert"
+    program = CULVERT
 
-    def __init__(self, program: str):
-        self.program = program
+    def __init__(self, name: str = name, lanes: int = 1, compression: str = "none"):
+        self.name = name
+        self.lanes = lanes
+        self.compression = compression
 
     def version(self) -> str:
         return self.asked("--version").strip()
 
     def near(self, route: Route, own: Identity) -> list[str]:
-        return self._serve(route, own, "near", port=0, extra=f"""
+        forwards = "".join(f"""
+  - {{ listen: "unix:{flow.entry}", to: "far/{flow.name}" }}""" for flow in route.flows)
+        return self._serve(route, own, "near", "127.0.0.1:0", f"""
 peers:
-  far: {{ addresses: ["127.0.0.1:{route.port}"] }}
-forwards:
-  - {{ listen: "unix:{route.entry}", to: "far/exit" }}
+  far: {{ addresses: ["{route.host}:{route.port}"], lanes: {self.lanes}, compression: {self.compression} }}
+forwards: {forwards}
 """)
 
     def far(self, route: Route, own: Identity) -> list[str]:
-        return self._serve(route, own, "far", port=route.port, extra=f"""
+        services = "".join(f"""
+  {flow.name}: {{ connect: "unix:{flow.exit}", allow: [near] }}""" for flow in route.flows)
+        return self._serve(route, own, "far", f"{route.host}:{route.port}", f"""
 peers:
-  near: {{ addresses: [] }}
-services:
-  exit: {{ connect: "unix:{route.exit}", allow: [near] }}
+  near: {{ addresses: [], compression: {self.compression} }}
+services: {services}
 """)
 
-    def _serve(self, route: Route, own: Identity, name: str, port: int, extra: str) -> list[str]:
+    def _serve(self, route: Route, own: Identity, name: str, listen: str, extra: str) -> list[str]:
         configuration = route.write(f"{name}.yaml", f"""
 relay:
   name: {name}
-  listen: ["127.0.0.1:{port}"]
+  listen: ["{listen}"]
   admin: {route.directory}/{name}.admin
 tls:
   ca: {own.authority}
@@ -120,40 +183,43 @@ tls:
 class HAProxy(Contender):
     name = program = "haproxy"
 
+    def __init__(self, connections: int = 100):
+        self.connections = connections
+
     def version(self) -> str:
         return self.asked("-v").splitlines()[0].split(" - ")[0]
 
     def near(self, route: Route, own: Identity) -> list[str]:
-        return self._serve(
-            route, "near",
-            listen=f"unix@{route.entry}",
-            server=f"127.0.0.1:{route.port} ssl verify required verifyhost far {self._tls(own)}")
+        return self._serve(route, "near", [
+            (f"unix@{flow.entry}",
+             f"{route.host}:{flow.port} ssl verify required verifyhost far {self._tls(own)}") for flow in route.flows])
 
     def far(self, route: Route, own: Identity) -> list[str]:
-        return self._serve(
-            route, "far",
-            listen=f"127.0.0.1:{route.port} ssl verify required {self._tls(own)}",
-            server=f"unix@{route.exit}")
+        return self._serve(route, "far", [
+            (f"{route.host}:{flow.port} ssl verify required {self._tls(own)}",
+             f"unix@{flow.exit}") for flow in route.flows])
 
     @staticmethod
     def _tls(own: Identity) -> str:
         return f"crt {own.combined()} ca-file {own.authority} ssl-min-ver TLSv1.3 ciphersuites {CIPHER}"
 
-    def _serve(self, route: Route, name: str, listen: str, server: str) -> list[str]:
+    def _serve(self, route: Route, name: str, proxies: list[tuple[str, str]]) -> list[str]:
+        listens = "".join(f"""
+listen relay{number}
+    bind {listen}
+    server next {server}""" for number, (listen, server) in enumerate(proxies))
         # A thread more would stay idle: haproxy serves a connection, with its server side, on one thread.
         configuration = route.write(f"{name}.cfg", f"""
 global
     nbthread 1
-    maxconn 100
+    maxconn {self.connections}
     tune.bufsize {BUFFER}
 defaults
     mode tcp
     timeout connect 10s
     timeout client 60s
     timeout server 60s
-listen relay
-    bind {listen}
-    server next {server}
+{listens}
 """)
         return [self.executable(), "-db", "-q", "-f", str(configuration)]
 
@@ -168,8 +234,8 @@ class Nginx(Contender):
 
     def near(self, route: Route, own: Identity) -> list[str]:
         return self._serve(route, "near", f"""
-        listen unix:{route.entry};
-        proxy_pass 127.0.0.1:{route.port};
+        listen unix:{route.flows[0].entry};
+        proxy_pass {route.host}:{route.port};
         proxy_ssl on;
         proxy_ssl_verify on;
         proxy_ssl_name far;
@@ -181,8 +247,8 @@ class Nginx(Contender):
 
     def far(self, route: Route, own: Identity) -> list[str]:
         return self._serve(route, "far", f"""
-        listen 127.0.0.1:{route.port} ssl;
-        proxy_pass unix:{route.exit};
+        listen {route.host}:{route.port} ssl;
+        proxy_pass unix:{route.flows[0].exit};
         ssl_verify_client on;
         ssl_client_certificate {own.authority};
         ssl_certificate {own.certificate};
@@ -220,13 +286,13 @@ class Socat(Contender):
 
     def near(self, route: Route, own: Identity) -> list[str]:
         return self._serve(
-            f"UNIX-LISTEN:{route.entry},fork",
-            f"OPENSSL:127.0.0.1:{route.port},commonname=far,{self._tls(own)}")
+            f"UNIX-LISTEN:{route.flows[0].entry},fork",
+            f"OPENSSL:{route.host}:{route.port},commonname=far,{self._tls(own)}")
 
     def far(self, route: Route, own: Identity) -> list[str]:
         return self._serve(
-            f"OPENSSL-LISTEN:{route.port},bind=127.0.0.1,reuseaddr,fork,{self._tls(own)}",
-            f"UNIX-CONNECT:{route.exit}")
+            f"OPENSSL-LISTEN:{route.port},bind={route.host},reuseaddr,fork,{self._tls(own)}",
+            f"UNIX-CONNECT:{route.flows[0].exit}")
 
     @staticmethod
     def _tls(own: Identity) -> str:
@@ -236,19 +302,117 @@ class Socat(Contender):
         return [self.executable(), "-b", str(4 * BUFFER), "-t", "60", listen, connect]
 
 
+class Stunnel(Contender):
+    name = program = "stunnel"
+
+    def version(self) -> str:
+        return self.asked("-version").splitlines()[0].partition(" on ")[0].removeprefix("Initializing inetd mode configuration").strip()
+
+    def near(self, route: Route, own: Identity) -> list[str]:
+        return self._serve(route, "near", own, [
+            f"client = yes\naccept = {flow.entry}\nconnect = {route.host}:{flow.port}\ncheckHost = far"
+            for flow in route.flows])
+
+    def far(self, route: Route, own: Identity) -> list[str]:
+        return self._serve(route, "far", own, [
+            f"accept = {route.host}:{flow.port}\nconnect = {flow.exit}" for flow in route.flows])
+
+    def _serve(self, route: Route, name: str, own: Identity, tunnels: list[str]) -> list[str]:
+        services = "\n".join(f"[{number}]\n{tunnel}" for number, tunnel in enumerate(tunnels))
+        configuration = route.write(f"{name}.stunnel", f"""
+foreground = yes
+syslog = no
+debug = err
+pid =
+cert = {own.certificate}
+key = {own.key}
+CAfile = {own.authority}
+verifyChain = yes
+sslVersion = TLSv1.3
+ciphersuites = {CIPHER}
+{services}
+""")
+        return [self.executable(), str(configuration)]
+
+
+class Spiped(Contender):
+    """Its own protocol: AES-256-CTR and HMAC-SHA256, keys from a shared secret."""
+
+    name = program = "spiped"
+
+    def version(self) -> str:
+        return self.asked("-v").strip()
+
+    def near(self, route: Route, own: Identity) -> list[str]:
+        return self._serve("-e", route.flows[0].entry, f"[{route.host}]:{route.port}", route)
+
+    def far(self, route: Route, own: Identity) -> list[str]:
+        secret = route.directory / "spiped.key"
+        secret.touch(mode=0o600)
+        secret.write_bytes(os.urandom(32))
+        return self._serve("-d", f"[{route.host}]:{route.port}", route.flows[0].exit, route)
+
+    def _serve(self, side: str, source: Path | str, target: Path | str, route: Route) -> list[str]:
+        # In the foreground, no process id file.
+        return [
+            self.executable(), side, "-s", str(source), "-t", str(target), "-k", str(route.directory / "spiped.key"),
+            "-F", "-p", "/dev/null"]
+
+
+class SSH(Contender):
+    """All flows inside one connection, as with ControlMaster: a master connection that forwards UNIX sockets."""
+
+    name = program = "ssh"
+    CIPHER = "aes256-gcm@openssh.com"
+
+    def version(self) -> str:
+        return self.asked("-V").strip().partition(",")[0]
+
+    def near(self, route: Route, own: Identity) -> list[str]:
+        known = route.write("known_hosts", f"[{route.host}]:{route.port} {(route.directory / 'host.pub').read_text()}")
+        settings = {
+            "ControlMaster": "yes", "ControlPath": route.directory / "control", "ExitOnForwardFailure": "yes",
+            "IdentityFile": route.directory / "user", "IdentitiesOnly": "yes", "BatchMode": "yes",
+            "UserKnownHostsFile": known, "StrictHostKeyChecking": "yes", "Ciphers": self.CIPHER, "Compression": "no",
+        }
+        return [
+            self.executable(), "-F", "none", "-N", "-p", str(route.port),
+            *(word for key, value in settings.items() for word in ("-o", f"{key}={value}")),
+            *(word for flow in route.flows for word in ("-L", f"{flow.entry}:{flow.exit}")),
+            route.host]
+
+    def far(self, route: Route, own: Identity) -> list[str]:
+        for key in ("host", "user"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(route.directory / key)], check=True)
+        if os.geteuid() == 0:
+            # sshd's separation of privileges needs this empty directory; on Debian its service makes it.
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        configuration = route.write("sshd_config", f"""
+ListenAddress {route.host}:{route.port}
+HostKey {route.directory}/host
+AuthorizedKeysFile {route.directory}/user.pub
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+Ciphers {self.CIPHER}
+""")
+        return [shutil.which("sshd", path="/usr/sbin:/sbin:" + os.environ.get("PATH", "")), "-D", "-e", "-f", str(configuration)]
+
+
 class Floor(Contender):
     """Not a relay: the least that one can cost with this machine's OpenSSL. See bench/floor."""
 
     name = "floor"
-
-    def __init__(self, program: str):
-        self.program = program
+    program = str(PRODUCTS / "culvert-floor")
 
     def version(self) -> str:
         return "bare AES-256-GCM records of 16 KiB, 256 KiB a system call"
 
     def near(self, route: Route, own: Identity) -> list[str]:
-        return [self.executable(), "seal", "--listen", f"unix:{route.entry}", "--to", f"tcp:127.0.0.1:{route.port}"]
+        return [self.executable(), "seal", "--listen", f"unix:{route.flows[0].entry}", "--to", f"tcp:{route.host}:{route.port}"]
 
     def far(self, route: Route, own: Identity) -> list[str]:
-        return [self.executable(), "open", "--listen", f"tcp:127.0.0.1:{route.port}", "--to", f"unix:{route.exit}"]
+        return [self.executable(), "open", "--listen", f"tcp:{route.host}:{route.port}", "--to", f"unix:{route.flows[0].exit}"]
