@@ -13,7 +13,7 @@ let package = Package(
     ],
     targets: [
         // C: system calls that Glibc's module lacks, a library that is loaded if it is there, and the system libraries.
-        .target(name: "CLinux"),
+        .target(name: "CLinux", cSettings: [.define("CULVERT_FAULTS", .when(configuration: .debug))]),
         .target(name: "CIPSecMB"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),

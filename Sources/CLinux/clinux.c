@@ -8,6 +8,17 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+// Debug builds can have these calls fail on purpose.
+#ifdef CULVERT_FAULTS
+#include "faults.h"
+#define epoll_ctl faulty_epoll_ctl
+#define epoll_wait faulty_epoll_wait
+#define read faulty_read
+#define readv faulty_readv
+#define send faulty_send
+#define sendmsg faulty_sendmsg
+#endif
+
 static int checked(int result) { return result < 0 ? -errno : result; }
 
 int clinux_epoll_create(void) { return checked(epoll_create1(EPOLL_CLOEXEC)); }
