@@ -5,21 +5,29 @@ import Testing
 
 @testable import CulvertRelay
 
-/// Bulk that passes by its session, unencrypted: what the operator of both relays has asked for.
+/// Bulk that passes by its session, unencrypted or as the kernels' TLS records: what the operators of both relays have asked for.
 @Suite(.fewAtOnce) struct BypassTests {
-    private static let bulk = 64 << 20
-    /// So much in either direction lets a stream count as bulk.
+    /// Three times as much as lets a stream count as bulk, in either direction, and a lot more behind it.
     private static let enough = 24 << 20
+    private static let bulk = enough + scaled(40 << 20)
 
-    private func withUnprotectedPair(
-        _ sides: [Side] = Side.allCases, from side: Side = .a, _ prepare: (inout PairSetup) throws -> Void = { _ in },
+    /// Ways of protection that this kernel knows. `make test-ktls` runs this suite on a kernel that knows all.
+    private static let ways: [BulkProtection] = KernelTLS.isAvailable ? [.none, .kernel] : [.none]
+
+    @Test func whatCannotBeTestedHereIsSaid() {
+        if !KernelTLS.isAvailable { print("NOT TESTED here: this kernel has no TLS; 'make test-ktls' tests it on one that has") }
+        #expect(BulkProtection.kernel.features == (KernelTLS.isAvailable ? .kernelBypass : []))
+    }
+
+    private func withBulkPair(
+        _ sides: [Side] = Side.allCases, _ way: BulkProtection = .none, from side: Side = .a, _ prepare: (inout PairSetup) throws -> Void = { _ in },
         run body: (RelayPair) async throws -> Void
     ) async throws {
         let echo = try Target.echo()
         try await withPair { setup in
             setup.route("echo", to: echo.endpoint, from: side)
-            if sides.contains(.a) { setup.a.peers[0].protection = .none }
-            if sides.contains(.b) { setup.b.peers[0].protection = .none }
+            if sides.contains(.a) { setup.a.peers[0].protection = way }
+            if sides.contains(.b) { setup.b.peers[0].protection = way }
             try prepare(&setup)
         } run: { pair in
             try await pair.connected()
@@ -31,8 +39,8 @@ import Testing
     private func bulk(_ relay: Relay) async -> StreamStatus? { await relay.status().streams.first { $0.service == "echo" } }
 
     /// Whichever relay dialled: it makes the connections in both directions.
-    @Test(arguments: Side.allCases) func bulkIsSplicedBothWays(from side: Side) async throws {
-        try await withUnprotectedPair(from: side) { pair in
+    @Test(arguments: ways, Side.allCases) func bulkIsSplicedBothWays(_ way: BulkProtection, from side: Side) async throws {
+        try await withBulkPair(Side.allCases, way, from: side) { pair in
             try await exchange(pair.connect("echo"), Self.bulk, readBefore: Self.enough) {
                 try await eventually("bytes pass by in both directions") {
                     let both = await [bulk(pair[side]), bulk(pair[side.other])].compactMap(\.self)
@@ -50,7 +58,7 @@ import Testing
     }
 
     @Test func littleStaysInTheSession() async throws {
-        try await withUnprotectedPair { pair in
+        try await withBulkPair { pair in
             let client = try await Bystander(pair.connect("echo"))
             #expect(await bulk(pair.a)?.lossless == true)
             try await client.finish()
@@ -58,8 +66,8 @@ import Testing
         }
     }
 
-    @Test(arguments: Side.allCases) func oneSideAloneDoesNotGiveUpEncryption(_ side: Side) async throws {
-        try await withUnprotectedPair([side]) { pair in
+    @Test(arguments: ways, Side.allCases) func oneSideAloneDecidesNothing(_ way: BulkProtection, _ side: Side) async throws {
+        try await withBulkPair([side], way) { pair in
             try await exchange(pair.connect("echo"), Self.bulk, readBefore: Self.enough) {
                 #expect(await bulk(pair.a)?.bytesSent ?? 0 >= Self.enough)
                 #expect(await bulk(pair.a)?.splicedSent == 0)
@@ -70,15 +78,15 @@ import Testing
     }
 
     /// What was spliced is gone, so the stream is too; the others outlive the same loss.
-    @Test func aLostConnectionEndsItsStreamAlone() async throws {
+    @Test(arguments: ways) func aLostConnectionEndsItsStreamAlone(_ way: BulkProtection) async throws {
         let link = try Link()
         defer { link.close() }
         let echo = try Target.echo()
         try await withPair { setup in
             setup.route("echo", to: echo.endpoint)
             setup.a.peers[0].addresses = [link.endpoint]
-            setup.a.peers[0].protection = .none
-            setup.b.peers[0].protection = .none
+            setup.a.peers[0].protection = way
+            setup.b.peers[0].protection = way
         } run: { pair in
             let target = try await pair.port(of: .b)
             link.lead(to: target)
@@ -102,7 +110,7 @@ import Testing
     }
 
     /// The local end breaks off while its bytes pass by: the far end must not take that for the stream's end.
-    @Test func aBrokenLocalSocketIsNoCleanEnd() async throws {
+    @Test(arguments: ways) func aBrokenLocalSocketIsNoCleanEnd(_ way: BulkProtection) async throws {
         let heard = Mutex<(count: Int, error: CInt)?>(nil)
         let target = try Target { connection in
             let (bytes, error) = connection.readUntilOver()
@@ -110,8 +118,8 @@ import Testing
         }
         try await withPair { setup in
             setup.route("sink", to: target.endpoint, near: PlainSocket.anyPort)
-            setup.a.peers[0].protection = .none
-            setup.b.peers[0].protection = .none
+            setup.a.peers[0].protection = way
+            setup.b.peers[0].protection = way
         } run: { pair in
             let client = try await pair.connect("sink")
             try await onThread { try client.write([UInt8](repeating: 1, count: 24 << 20)) }
@@ -124,7 +132,7 @@ import Testing
     }
 
     @Test func aConnectionThatNobodyWaitsForIsClosed() async throws {
-        try await withUnprotectedPair { pair in
+        try await withBulkPair { pair in
             let port = try await pair.port(of: .b), context = try pair.pki.context("a")
             try await onThread {
                 let stranger = try HandMadePeer.dial(port, context)
