@@ -69,6 +69,30 @@ import Testing
         #expect(peer.session.space(stream) == 0)
     }
 
+    /// The peer would take a stream for whole of which the last bytes were thrown away.
+    @Test(arguments: [false, true]) func theEndOfWhatIsDroppedIsNotAcknowledged(resetFirst: Bool) throws {
+        let peer = try ScriptedPeer(initialCredit: 9)
+        let stream = peer.open(first: [1, 2, 3])
+        peer.session.finish(stream, now: peer.now)
+        _ = peer.said()
+        // The local side breaks; why, is being read meanwhile.
+        peer.take = { _ in 0 }
+        if resetFirst {
+            peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        } else {
+            peer.session.dropWhatArrives(stream, now: peer.now)
+        }
+        try peer.hear(.data(1, at: 0, [7, 8], fin: true))
+        peer.pass(SessionConfiguration.ackDelay)
+        #expect(acks(peer.said()) == [.ack(Ack(stream: 1, received: 2, credit: stream.receive.credit))])
+        #expect(!stream.isDelivered && stream.undelivered == 0)
+        try peer.hear(.ack(Ack(stream: 1, received: 3, credit: 9, fin: true)))
+        #expect(!peer.events().contains { $0.hasPrefix("closed") })
+        if !resetFirst { peer.session.reset(stream, broken, afterData: true, now: peer.now) }
+        #expect(resets(peer.said()) == [.reset(Reset(stream: 1, finalOffset: 3, reason: broken))])
+        #expect(peer.budget.used == 0 && peer.pool.inUse == 0)
+    }
+
     /// A peer whose program writes before it reads would never take the data in front of the reset if its own were left
     /// to fill its window.
     @Test func whatArrivesBeforeADelayedResetIsDroppedAndAcknowledged() throws {
@@ -85,7 +109,8 @@ import Testing
         #expect(peer.said() == [.ack(Ack(stream: 1, received: 64 << 10, credit: 128 << 10))])
         try peer.hear(.data(1, at: 64 << 10, window, fin: true))
         #expect(peer.pool.inUse == Chunk.size)
-        #expect(peer.said() == [.ack(Ack(stream: 1, received: 128 << 10, credit: 128 << 10, fin: true))])
+        peer.pass(SessionConfiguration.ackDelay)
+        #expect(acks(peer.said()) == [.ack(Ack(stream: 1, received: 128 << 10, credit: 128 << 10))])
         #expect(peer.taken[1] == [])
     }
 

@@ -85,8 +85,8 @@ extension Session {
 
     private func offer(_ stream: SessionStream, _ pieces: UnsafeBufferPointer<iovec>, _ deliver: Delivery) -> Int {
         // Behind bytes that wait, new ones wait too.
-        let taken = stream.isAbandoned || !stream.receive.queue.isEmpty ? 0 : deliver(stream, pieces)
-        return stream.isAbandoned ? pieces.reduce(0) { $0 + $1.iov_len } : taken
+        let taken = stream.receive.isDropping || !stream.receive.queue.isEmpty ? 0 : deliver(stream, pieces)
+        return stream.receive.isDropping ? pieces.reduce(0) { $0 + $1.iov_len } : taken
     }
 
     /// A gap was closed: what lay behind it can go on.
@@ -94,7 +94,7 @@ extension Session {
         while stream.state != .gone, !stream.receive.queue.isEmpty {
             let (taken, offered) = stream.receive.queue.read(pieces: Batch.capacity) { pieces in
                 let offered = pieces.reduce(0) { $0 + $1.iov_len }
-                return (stream.isAbandoned ? offered : deliver(stream, pieces), offered)
+                return (stream.receive.isDropping ? offered : deliver(stream, pieces), offered)
             }
             guard stream.state != .gone else { return }
             stream.receive.queue.release(upTo: stream.receive.queue.start + UInt64(taken))

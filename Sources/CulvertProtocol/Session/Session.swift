@@ -181,6 +181,15 @@ public final class Session {
         becameSendable(stream)
     }
 
+    /// The local side takes no more: what it received and was not consumed, and what still arrives, is dropped. The peer may
+    /// go on, but is never told that the end was delivered; a reset has to follow.
+    public func dropWhatArrives(_ stream: SessionStream, now: UInt64) {
+        self.now = now
+        stream.receive.discard()
+        stream.recount()
+        delivered(stream)
+    }
+
     /// Ends the stream in both directions; its owner hears no more of it. What it received and was not consumed, and what
     /// still arrives, is dropped.
     /// - Parameter afterData: what was written before arrives first, as fast as the peer takes it. A second call without

@@ -21,6 +21,8 @@ struct ReceiveHalf: ~Copyable {
     private var endAcknowledged = false
     private var endTold = false
     private var ahead = RangeList()
+    /// The local side takes no more.
+    private(set) var isDropping = false
     /// The next ACK repeats what an earlier one said: that one may be lost.
     private var mustRepeat = false
 
@@ -32,8 +34,8 @@ struct ReceiveHalf: ~Copyable {
 
     /// Everything has arrived.
     var isComplete: Bool { final == received }
-    /// Everything has been taken by the local side.
-    var isDelivered: Bool { final == queue.start && queue.isEmpty }
+    /// Everything has been taken by the local side. What is dropped never was.
+    var isDelivered: Bool { final == queue.start && queue.isEmpty && !isDropping }
     /// The peer has been told that everything was delivered.
     var isClosed: Bool { endAcknowledged }
 
@@ -44,8 +46,11 @@ struct ReceiveHalf: ~Copyable {
         return isComplete ? min(granted, queue.allocated) : granted
     }
 
-    /// Lets go of what has arrived and not been taken.
-    mutating func discard() { queue.release(upTo: queue.end) }
+    /// Lets go of what has arrived and not been taken, and of what will arrive.
+    mutating func discard() {
+        if !isDelivered { isDropping = true }
+        queue.release(upTo: queue.end)
+    }
 
     /// - Returns: the bytes of `payload` that come next. They must be settled before the next call.
     mutating func accept(

@@ -148,8 +148,7 @@ final class Leg: EventHandler {
     /// socket.
     /// - Returns: how many it took.
     func deliver(_ pieces: UnsafeBufferPointer<iovec>) -> Int {
-        if broken != nil { return pieces.reduce(0) { $0 + $1.iov_len } }
-        guard mayWrite, descriptor != nil else { return 0 }
+        guard mayWrite, broken == nil, descriptor != nil else { return 0 }
         switch descriptor!.write(pieces) {
         case .bytes(let count):
             if incoming != nil { owner.revisit(self) }
@@ -161,7 +160,7 @@ final class Leg: EventHandler {
         case .failed(let errno):
             noteBroken(errno)
             owner.revisit(self)
-            return pieces.reduce(0) { $0 + $1.iov_len }
+            return 0
         }
     }
 
@@ -207,6 +206,7 @@ final class Leg: EventHandler {
     private func afterFailedWrite() {
         guard !isOver, let broken else { return }
         if let remoteReset { return abort(remoteReset, remote: true) }
+        session.dropWhatArrives(stream, now: loop.now)
         mayRead = true
         lingerThenAbort(broken)
         pump()
