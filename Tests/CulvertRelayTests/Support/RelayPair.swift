@@ -18,6 +18,8 @@ struct PairSetup: Sendable {
     var b: RelaySettings
     var credentialsOfA: TLSContext
     var credentialsOfB: TLSContext
+    /// Gets what both log.
+    var journal: Journal?
 
     init() throws {
         directory = try TestDirectory()
@@ -70,8 +72,9 @@ func relaySettings(_ name: String, _ directory: TestDirectory) -> RelaySettings 
     RelaySettings(name: name, listen: [PlainSocket.anyPort], runtimeDirectory: directory.path)
 }
 
-/// A relay as tests want it: silent, unless CULVERT_TEST_LOG asks for its log.
-func makeRelay(_ settings: RelaySettings, _ credentials: TLSContext) throws -> Relay {
+/// A relay as tests want it: silent, unless there is a journal or CULVERT_TEST_LOG asks for its log.
+func makeRelay(_ settings: RelaySettings, _ credentials: TLSContext, _ journal: Journal? = nil) throws -> Relay {
+    if let journal { return try Relay(settings: settings, tls: credentials, logger: journal.logger(of: settings.name)) }
     var logger = Logger(label: settings.name) { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = ProcessInfo.processInfo.environment["CULVERT_TEST_LOG"] == nil ? .critical : .debug
     return try Relay(settings: settings, tls: credentials, logger: logger)
@@ -91,11 +94,11 @@ struct RelayPair: Sendable {
 
     fileprivate init(_ prepared: PairSetup) async throws {
         var setup = prepared
-        b = try makeRelay(setup.b, setup.credentialsOfB)
+        b = try makeRelay(setup.b, setup.credentialsOfB, setup.journal)
         try await b.start()
         do {
             if setup.a.peers[0].addresses.isEmpty { setup.a.peers[0].addresses = [try await b.port()] }
-            a = try makeRelay(setup.a, setup.credentialsOfA)
+            a = try makeRelay(setup.a, setup.credentialsOfA, setup.journal)
             try await a.start()
         } catch {
             await b.stop()
@@ -157,9 +160,11 @@ struct RelayPair: Sendable {
     func streams() async -> [StreamStatus] { await a.status().streams + b.status().streams }
 
     /// Waits until no stream is left, and with them no memory.
-    func settle() async throws {
+    /// - Parameter meanwhile: has whatever is left come to its end.
+    func settle(within limit: Duration = .seconds(60), meanwhile: () async throws -> Void = {}) async throws {
         var left = ""
-        try await eventually("no stream is left, nor its memory: \(left)") {
+        try await eventually("no stream is left, nor its memory: \(left)", within: limit) {
+            try await meanwhile()
             let (a, b) = await (a.status(), b.status())
             left = "\(a.memory) and \(b.memory) bytes; \(a.streams); \(b.streams)"
             return a.streams.isEmpty && b.streams.isEmpty && a.memory == 0 && b.memory == 0

@@ -1,0 +1,148 @@
+import CLinux
+import CulvertCompression
+import CulvertIO
+import Foundation
+
+@testable import CulvertRelay
+
+/// Two relays that live through the weather of one seed after the other.
+struct FaultScene: Sendable {
+    /// Within which everything that a seed starts is over.
+    private static let limit = Duration.seconds(30)
+    private static let mostLanes = 4
+
+    private let pair: RelayPair
+    private let journal: Journal
+    private let routes: [TrafficRoute]
+    private let sides: [Side]
+    private let names: [String]
+    private let pattern = Pattern(seed: 1)
+
+    struct Outcome: Sendable {
+        var streams = 0
+        var cut = 0
+        var counts = clinux_fault_counts()
+        var faults: [String] = []
+    }
+
+    /// - Parameter number: what is drawn once, for all seeds of a scene: how long sessions live, and how much they hold.
+    static func run(_ number: Int, _ body: (FaultScene) async throws -> Void) async throws {
+        let journal = Journal(), sides: [Side] = [.a, .a, .a, .b, .b, .b]
+        let names = sides.indices.map { "r\($0)" }
+        var listeners: [PlainSocket] = []
+        let echo = try Target.echo()
+        try await withPair { setup in
+            setup.journal = journal
+            for (name, side) in zip(names, sides) {
+                let target = setup.directory.socket("to-\(name)")
+                listeners.append(try PlainSocket.listen(target))
+                setup.route(name, to: target, from: side)
+            }
+            for side in Side.allCases { setup.route("echo-\(side)", to: echo.endpoint, from: side) }
+            setup.a.loops = 1 + number % 3
+            setup.b.loops = 1 + number / 2 % 3
+            setup.limit { limits in
+                limits.keepalive = .seconds(1)
+                limits.handshakeTimeout = .seconds(1)
+                limits.sessionTimeout = [.milliseconds(300), .seconds(2), .zero, .seconds(5)][number % 4]
+                limits.streamWindow = [64 << 10, 1 << 20][number % 2]
+                limits.openWait = .milliseconds(number % 3)
+            }
+        } run: { pair in
+            let routes = zip(names, listeners).map { name, listener in
+                TrafficRoute(near: pair.endpoint(name), far: pair.directory.socket("to-\(name)"), listener: listener, identifies: false)
+            }
+            try await body(FaultScene(pair: pair, journal: journal, routes: routes, sides: sides, names: names))
+        }
+    }
+
+    private init(pair: RelayPair, journal: Journal, routes: [TrafficRoute], sides: [Side], names: [String]) {
+        self.pair = pair
+        self.journal = journal
+        self.routes = routes
+        self.sides = sides
+        self.names = names
+    }
+
+    // MARK: One seed
+
+    func live(through seed: UInt64) async throws -> Outcome {
+        var random = Randomness(seed: seed)
+        let lanes = Int.random(in: 1...Self.mostLanes, using: &random)
+        try await reload(lanes: lanes, CompressionMode.allCases.randomElement(using: &random)!)
+        try await carries(from: .a)
+        // Some start on all lanes; others while they are made.
+        if random.chance(70) { try await lanesStand(lanes) }
+        _ = journal.take()
+
+        let weather = Weather(seed: seed, using: &random)
+        let used = routes.indices.shuffled(using: &random).prefix(Int.random(in: 1...routes.count, using: &random))
+        let plans = used.map { route in
+            StreamPlan.random(route: route, speaksFirst: true, largest: 256 << 10, using: &random)
+        }
+        let (routes, pattern) = (routes, pattern)
+        var (traffic, counts) = try await onThread {
+            clinux_begin_faults(weather.plan)
+            defer { _ = clinux_end_faults() }
+            let calm = ContinuousClock.now + weather.duration
+            var traffic = try FaultTraffic(plans, over: routes, pattern: pattern)
+            var counts: clinux_fault_counts?
+            try traffic.run(within: Self.limit) {
+                if counts == nil, ContinuousClock.now >= calm { counts = clinux_end_faults() }
+            }
+            return (Transferred(traffic), counts ?? clinux_end_faults())
+        }
+        // A connection may come out late, when its client has left.
+        func serveTheRest() async throws {
+            let late = traffic
+            traffic = try await onThread {
+                var traffic = late.take()
+                try traffic.run(within: Self.limit)
+                return Transferred(traffic)
+            }
+        }
+        try await pair.settle(within: Self.limit) { try await serveTheRest() }
+        try await serveTheRest()
+        let streams = traffic.take().streams
+        let isHarmless = counts.reset == 0 && counts.corrupt == 0
+        let verdict = FaultVerdict(streams, sides: sides, names: names, journal: journal.entries, isHarmless: isHarmless)
+        return Outcome(streams: streams.count, cut: verdict.cut, counts: counts, faults: verdict.faults)
+    }
+
+    /// What the relays said while the last seed was on.
+    var said: String { journal.entries.map { "\n\($0)" }.joined() }
+
+    // MARK: Fair weather
+
+    /// Lanes are added or closed; those that are missing are made now.
+    private func reload(lanes: Int, _ compression: CompressionMode) async throws {
+        var settings = pair.setup.a
+        settings.peers[0].lanes = lanes
+        settings.peers[0].compression = compression
+        try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+    }
+
+    /// A stream goes through and back. The first ones may meet what is left of the session before.
+    private func carries(from side: Side) async throws {
+        try await eventually("the relays are of use", within: Self.limit) {
+            (try? await Bystander(pair.connect("echo-\(side)")).finish()) != nil
+        }
+    }
+
+    private func lanesStand(_ count: Int) async throws {
+        try await eventually("\(count) lanes stand", within: Self.limit) {
+            let (a, b) = await (pair.a.status().peers[0].sessions, pair.b.status().peers[0].sessions)
+            return a.count == 1 && b.count == 1 && a[0].lanes.filter { $0.rtt != nil }.count == count
+                && b[0].lanes.count == count
+        }
+    }
+
+    /// Both relays carry streams again, on all lanes and without any that is left of what was.
+    func recover() async throws {
+        try await reload(lanes: 1, .none)
+        try await reload(lanes: Self.mostLanes, .none)
+        for side in Side.allCases { try await carries(from: side) }
+        try await lanesStand(Self.mostLanes)
+        try await pair.settle(within: Self.limit)
+    }
+}
