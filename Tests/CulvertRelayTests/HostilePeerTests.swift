@@ -90,6 +90,7 @@ import Testing
     @Test(arguments: misdeeds)
     func endsItsOwnSessionAndNoOther(_ misdeed: Misdeed) async throws {
         try await withHostilePeer { pair, hostile in
+            let journal = try #require(pair.setup.journal)
             let frames = try await onThread {
                 let peer = try hostile()
                 try peer.send(misdeed.bytes)
@@ -99,6 +100,34 @@ import Testing
             #expect(goaway.code == misdeed.code)
             #expect(goaway.text.contains(misdeed.reason), "\(goaway.text)")
             try await expectLoss(at: pair.b, saying: misdeed.reason)
+            // Before its HELLO it is shown out; afterwards its session is lost.
+            let isLogged = journal.entries.contains { entry in
+                entry.relay == "b" && entry.level >= .warning && entry.metadata["peer"] == "h"
+                    && entry.message.contains(misdeed.reason)
+            }
+            #expect(isLogged, "\(journal.entries)")
+        }
+    }
+
+    /// Whoever knows all of a session that is over, its secret too, cannot go on with it.
+    @Test func anOldSessionIsNotTakenUpAgain() async throws {
+        try await withHostilePeer { pair, hostile in
+            let journal = try #require(pair.setup.journal)
+            try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                _ = try peer.receive(Frame.Kind.hello)
+                peer.close()
+            }
+            try await eventually("the session is over") { await pair.b.status().peer("h")?.sessions == [] }
+            let goaway = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello(lane: 1, replaces: 0))
+                return peer.receiveAll().compactMap(\.goaway).first
+            }
+            #expect(goaway?.code == 5)
+            try await journal.expect("h was shown out: b knows no session", by: "b")
+            try await expectLoss(at: pair.b, saying: "knows no session")
         }
     }
 
@@ -238,6 +267,7 @@ import Testing
     ) async throws {
         let echo = try Target.echo(), silent = try Target { _ = try $0.readToEnd() }
         try await withPair { setup in
+            setup.journal = Journal()
             setup.route("echo", to: echo.endpoint)
             setup.b.services[0].allow.append("h")
             setup.b.services.append(ServiceSettings(name: "silent", connect: silent.endpoint, allow: ["h"]))

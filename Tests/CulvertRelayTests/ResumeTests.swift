@@ -202,8 +202,9 @@ import Testing
 
     /// Who has a good certificate and knows a session's id still needs its secret; and the certificate of its peer.
     @Test func aSessionIsJoinedByItsPeerWithItsSecretOnly() async throws {
-        let echo = try Target.echo()
+        let echo = try Target.echo(), journal = Journal()
         try await withPair { setup in
+            setup.journal = journal
             setup.route("echo", to: echo.endpoint)
             setup.b.services[0].allow.append("h")
             setup.b.peers.append(PeerSettings(name: "h", addresses: []))
@@ -221,6 +222,9 @@ import Testing
                 }
                 #expect(goaway?.code == 5 && goaway?.text.contains(reason) == true)
                 try await pair.b.expectError(reason, of: name)
+                #expect(journal.entries.contains {
+                    $0.relay == "b" && $0.level == .warning && $0.metadata["peer"] == "\(name)" && $0.message.contains(reason)
+                })
             }
             try await bystander.finish()
             #expect(await pair.b.status().peer("a")?.sessions.map(\.lanesLost) == [0])
