@@ -10,7 +10,9 @@ UNIT = $(PREFIX)/lib/systemd/system/culvert.service
 RELEASE := swift build --configuration release --static-swift-stdlib
 BINARY := .build/release/culvert
 
-.PHONY: help build install demo lab test bench bench-migrations clean
+MINUTES ?= 10
+
+.PHONY: help build install demo lab test soak bench bench-migrations clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +45,11 @@ test: ## run every test: half an hour at most
 	packaging/dependencies.sh test
 	$(RELEASE) --product culvert
 	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/test
+
+soak: ## have two relays live through random faults for MINUTES (10), and see whether anything grows
+	packaging/dependencies.sh test
+	swift build --build-tests
+	CULVERT_SOAK=$(MINUTES) swift test --skip-build --filter '^CulvertRelayTests\.SoakTests/'
 
 bench: ## compare with haproxy and nginx on this machine; ARGS='--help' tells how
 	packaging/dependencies.sh bench

@@ -1,4 +1,3 @@
-import CLinux
 import Foundation
 import Testing
 
@@ -38,15 +37,13 @@ import Testing
         try await FaultScene.run(scene) { relays in
             try await relays.recover()
             let idle = try openDescriptors().count
-            var streams = 0, cut = 0, counts = clinux_fault_counts()
+            var total = FaultScene.Outcome()
             let began = ContinuousClock.now
             for (index, seed) in seeds.enumerated() {
                 do {
                     let outcome = try await relays.live(through: seed)
                     #expect(outcome.faults.isEmpty, "CULVERT_FAULT_SEED=\(seed) repeats it; the relays said:\(relays.said)")
-                    streams += outcome.streams
-                    cut += outcome.cut
-                    counts.add(outcome.counts)
+                    total.add(outcome)
                     if index % 20 == 19 || index == seeds.count - 1 {
                         try await relays.recover()
                         // And one that is on its way.
@@ -56,19 +53,8 @@ import Testing
                     throw Failure("CULVERT_FAULT_SEED=\(seed) repeats it: \(error); the relays said:\(relays.said)")
                 }
             }
-            print(
-                "scene \(scene): \(seeds.count) seeds in \(ContinuousClock.now - began), \(streams) streams, \(cut) cut, "
-                    + "faults: \(counts.partial) partial, \(counts.unready) unready, \(counts.reset) resets, \(counts.corrupt) corrupt")
-            #expect(counts.partial > 0 && counts.unready > 0)
+            print("scene \(scene): \(seeds.count) seeds in \(ContinuousClock.now - began), \(total)")
+            #expect(total.counts.partial > 0 && total.counts.unready > 0)
         }
-    }
-}
-
-extension clinux_fault_counts {
-    fileprivate mutating func add(_ other: clinux_fault_counts) {
-        partial += other.partial
-        unready += other.unready
-        reset += other.reset
-        corrupt += other.corrupt
     }
 }

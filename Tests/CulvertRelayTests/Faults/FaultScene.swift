@@ -21,6 +21,7 @@ struct FaultScene: Sendable {
     struct Outcome: Sendable {
         var streams = 0
         var cut = 0
+        var bytes = 0
         var counts = clinux_fault_counts()
         var faults: [String] = []
     }
@@ -66,7 +67,8 @@ struct FaultScene: Sendable {
 
     // MARK: One seed
 
-    func live(through seed: UInt64) async throws -> Outcome {
+    /// - Parameter largest: most bytes that a program says.
+    func live(through seed: UInt64, largest: Int = 256 << 10) async throws -> Outcome {
         var random = Randomness(seed: seed)
         let lanes = Int.random(in: 1...Self.mostLanes, using: &random)
         try await reload(lanes: lanes, CompressionMode.allCases.randomElement(using: &random)!)
@@ -78,7 +80,7 @@ struct FaultScene: Sendable {
         let weather = Weather(seed: seed, using: &random)
         let used = routes.indices.shuffled(using: &random).prefix(Int.random(in: 1...routes.count, using: &random))
         let plans = used.map { route in
-            StreamPlan.random(route: route, speaksFirst: true, largest: 256 << 10, using: &random)
+            StreamPlan.random(route: route, speaksFirst: true, largest: largest, using: &random)
         }
         let (routes, pattern) = (routes, pattern)
         var (traffic, counts) = try await onThread {
@@ -106,7 +108,9 @@ struct FaultScene: Sendable {
         let streams = traffic.take().streams
         let isHarmless = counts.reset == 0 && counts.corrupt == 0
         let verdict = FaultVerdict(streams, sides: sides, names: names, journal: journal.entries, isHarmless: isHarmless)
-        return Outcome(streams: streams.count, cut: verdict.cut, counts: counts, faults: verdict.faults)
+        return Outcome(
+            streams: streams.count, cut: verdict.cut,
+            bytes: streams.reduce(0) { $0 + $1.client.heard + ($1.server?.heard ?? 0) }, counts: counts, faults: verdict.faults)
     }
 
     /// What the relays said while the last seed was on.
@@ -144,5 +148,23 @@ struct FaultScene: Sendable {
         for side in Side.allCases { try await carries(from: side) }
         try await lanesStand(Self.mostLanes)
         try await pair.settle(within: Self.limit)
+    }
+}
+
+extension FaultScene.Outcome: CustomStringConvertible {
+    mutating func add(_ other: Self) {
+        streams += other.streams
+        cut += other.cut
+        bytes += other.bytes
+        counts.partial += other.counts.partial
+        counts.unready += other.counts.unready
+        counts.reset += other.counts.reset
+        counts.corrupt += other.counts.corrupt
+        faults += other.faults
+    }
+
+    var description: String {
+        "\(streams) streams (\(cut) cut), \(bytes >> 20) MiB; faults: \(counts.partial) partial, \(counts.unready) unready, "
+            + "\(counts.reset) resets, \(counts.corrupt) corrupt"
     }
 }
