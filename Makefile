@@ -12,7 +12,7 @@ BINARY := .build/release/culvert
 
 MINUTES ?= 10
 
-.PHONY: help build install demo lab test soak bench bench-migrations clean
+.PHONY: help build install demo lab test test-ktls soak bench bench-migrations clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ soak: ## have two relays live through random faults for MINUTES (10), and see wh
 	packaging/dependencies.sh test
 	swift build --build-tests
 	CULVERT_SOAK=$(MINUTES) swift test --skip-build --filter '^CulvertRelayTests\.SoakTests/'
+
+test-ktls: ## test TLS by the kernel, in an emulated machine
+	packaging/dependencies.sh emulated
+	$(RELEASE) --product culvert
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/test-ktls
 
 bench: ## compare with haproxy and nginx on this machine; ARGS='--help' tells how
 	packaging/dependencies.sh bench

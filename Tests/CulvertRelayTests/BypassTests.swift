@@ -57,6 +57,19 @@ import Testing
         }
     }
 
+    /// No key is used for ever: one connection follows another, and in between the stream is in its session.
+    @Test(arguments: ways) func connectionsFollowEachOther(_ way: BulkProtection) async throws {
+        try await withBulkPair(Side.allCases, way) { setup in
+            setup.limit { $0.bypassSegment = 4 << 20 }
+        } run: { pair in
+            try await exchange(pair.connect("echo"), Self.bulk)
+            try await pair.settle()
+            let peer = await pair.a.status().peers[0]
+            // The stream itself, and at least two that were about it.
+            #expect(peer.streamsReset == 0 && peer.streamsOpened >= 3 && peer.splicedSent >= 8 << 20)
+        }
+    }
+
     @Test func littleStaysInTheSession() async throws {
         try await withBulkPair { pair in
             let client = try await Bystander(pair.connect("echo"))

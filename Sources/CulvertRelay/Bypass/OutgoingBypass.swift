@@ -26,8 +26,6 @@ final class OutgoingBypass: LoopTask {
 
     /// Bytes moved in a row before others get their turn.
     private static let turn = 4 << 20
-    /// Bytes under one key, well below what AES-GCM may encrypt in records of 16 KiB (RFC 8446, 5.5: 2^24.5 records).
-    private static let mostBytes: UInt64 = 1 << 36
 
     private unowned let leg: Leg
     private unowned let session: LiveSession
@@ -129,7 +127,7 @@ final class OutgoingBypass: LoopTask {
         switch leg.splice(&splice, to: connection, limit: Self.turn) {
         case .sourceIsEmpty, .sinkIsFull: break
         case .limit:
-            if splice.moved >= Self.mostBytes { conclude(.goOn) } else { goOnSoon() }
+            if splice.moved >= session.peer.environment.limits.bypassSegment { conclude(.goOn) } else { goOnSoon() }
         case .ended: conclude(.finish)
         case .sourceFailed(let errno): conclude(.fail(leg.readFailure(errno)))
         case .sinkFailed(let errno):
