@@ -124,10 +124,12 @@ final class OutgoingBypass: LoopTask {
     /// Moves what there is. The leg's `pump`, while the bypass is in charge.
     func carry() {
         guard case .carrying = state, let connection else { return }
-        switch leg.splice(&splice, to: connection, limit: Self.turn) {
+        let segment = session.peer.environment.limits.bypassSegment
+        let left = segment - min(segment, splice.moved)
+        switch leg.splice(&splice, to: connection, limit: min(Self.turn, Int(left))) {
         case .sourceIsEmpty, .sinkIsFull: break
         case .limit:
-            if splice.moved >= session.peer.environment.limits.bypassSegment { conclude(.goOn) } else { goOnSoon() }
+            if splice.moved >= segment { conclude(.goOn) } else { goOnSoon() }
         case .ended: conclude(.finish)
         case .sourceFailed(let errno): conclude(.fail(leg.readFailure(errno)))
         case .sinkFailed(let errno):
