@@ -117,10 +117,41 @@ import Testing
             if random.chance(step / 500 % 2 == 0 ? 70 : 30) {
                 fifo.append(step)
                 model.append(step)
+            } else if !model.isEmpty, random.chance(20) {
+                #expect(fifo.removeLast() == model.removeLast())
+            } else if !model.isEmpty, random.chance(5) {
+                let digit = random.below(10)
+                fifo[0] = -1
+                model[0] = -1
+                fifo.removeAll { $0 % 10 == digit }
+                model.removeAll { $0 % 10 == digit }
             } else {
                 #expect(fifo.popFirst() == (model.isEmpty ? nil : model.removeFirst()))
             }
             #expect(fifo.count == model.count && fifo.isEmpty == model.isEmpty && fifo.first == model.first)
+            if !model.isEmpty { #expect(fifo[model.count / 2] == model[model.count / 2]) }
+        }
+    }
+
+    /// Against one flag for each offset.
+    @Test(arguments: Seeds.list(20))
+    func aRangeListHoldsWhatFlagsHold(seed: UInt64) {
+        var random = Seeded(seed)
+        var list = RangeList(), model = [Bool](repeating: false, count: 300)
+        for _ in 0..<300 {
+            if random.chance(90) {
+                let start = random.below(model.count), end = min(model.count, start + random.below(20))
+                list.insert(UInt64(start)..<UInt64(end))
+                for offset in start..<end { model[offset] = true }
+            } else {
+                let end = random.below(random.chance(80) ? 30 : model.count)
+                list.remove(upTo: UInt64(end))
+                for offset in 0..<end { model[offset] = false }
+            }
+            let flat = list.ranges.flatMap { Array($0) }
+            #expect(flat == model.indices.filter { model[$0] }.map(UInt64.init), "seed \(seed)")
+            #expect(zip(list.ranges, list.ranges.dropFirst()).allSatisfy { $0.upperBound < $1.lowerBound }, "seed \(seed)")
+            #expect(list.count == list.ranges.count && list.first == list.ranges.first)
         }
     }
 

@@ -157,8 +157,51 @@ import Testing
     @Test func aPeerThatLeavesGapsWithoutEndIsStopped() throws {
         let peer = try ScriptedPeer()
         try peer.hearOpen(first: [0])
-        let fault = violation { for n: UInt64 in 1..<10_000 { try peer.hear(.data(2, at: 2 * n, [1])) } }
-        #expect(fault?.description == "stream 2: more than 4096 gaps")
+        var ranges: UInt64 = 0
+        let fault = violation {
+            for n: UInt64 in 1..<10_000 {
+                try peer.hear(.data(2, at: 2 * n, [1]))
+                ranges = n
+            }
+        }
+        // What is left of 512 KiB of credit allows for 15 more than the least.
+        #expect(ranges == 8192 + 15)
+        #expect(fault?.description == "stream 2: more than 8207 gaps")
+    }
+
+    /// Of frames as large as they may be, a large window holds many.
+    @Test func aLargeWindowMayHaveMoreGaps() throws {
+        var window = ReceiveWindow(now: 0)
+        window.grow(by: 64 << 20)
+        var half = ReceiveHalf(pool: ChunkPool(), window: window)
+        let byte: [UInt8] = [1]
+        try byte.withUnsafeBytes { byte in
+            for n: UInt64 in 1...10_000 { _ = try half.accept(stream: 1, offset: 6500 * n, payload: byte, fin: false) }
+        }
+        #expect(half.received == 0)
+    }
+
+    /// A stream of small frames whose oldest is late on another lane would reach the peer's limit of gaps.
+    @Test func aSenderMakesLargerFramesBeforeThereAreTooManyGaps() throws {
+        let peer = try ScriptedPeer(initialCredit: 1 << 30)
+        let stream = peer.open()
+        _ = peer.said()
+        try peer.hear(.ack(Ack(stream: 1, received: 1, credit: 1 << 30)))
+        let lanes = [peer.lane, try peer.rejoin()]
+        _ = peer.events()
+        var small = 0, largest = 0
+        for n in 0..<10_000 {
+            peer.write(stream, [UInt8](repeating: 1, count: 16))
+            for case .data(_, _, let payload, _) in peer.said(on: lanes[n % 2]) {
+                small += payload.count == 16 ? 1 : 0
+                largest = max(largest, payload.count)
+            }
+        }
+        #expect(small == 4096 && largest > 60_000)
+        // What waits goes out once the late ones have arrived.
+        try peer.hear(.ack(Ack(stream: 1, received: stream.send.sent, credit: 1 << 30)))
+        #expect(peer.said().contains { if case .data = $0 { true } else { false } })
+        #expect(stream.send.unsent == 0)
     }
 
     @Test func dataBeyondTheCreditIsAViolation() throws {

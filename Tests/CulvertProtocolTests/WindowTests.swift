@@ -27,7 +27,7 @@ import Testing
     @Test func aLongPathIsFilled() {
         // 200 MB/s over 40 ms there and back: 8 MB are on the way.
         let (time, window) = transfer(100_000_000, latency: 20_000_000, rate: 200_000_000)
-        #expect(window == 8 << 20)
+        #expect(window == 16 << 20)
         #expect(time < 800_000_000)
     }
 
@@ -36,6 +36,43 @@ import Testing
         let (time, window) = transfer(100_000_000, latency: 100_000, rate: 1_000_000_000)
         #expect(window <= 1 << 20)
         #expect(time < 120_000_000)
+    }
+
+    /// Twice what the reader takes in a round trip is enough, however fast the path and whatever waits.
+    @Test func aSlowReaderKeepsItsWindow() {
+        let pair = SessionPair(weather: Weather(latency: 20_000_000, rate: 1_000_000_000)) { $0.streamWindow = 256 << 20 }
+        let transfers = Transfers(pair)
+        pair.run("round trip") { pair.ends.allSatisfy { $0.session.roundTrip != nil } }
+        let (up, _) = transfers.add(up: 100_000_000)
+        let start = pair.now
+        // 20 MB/s: 800 KB in a round trip.
+        pair.onStep = { up.limit = Int(pair.now - start) / 50 }
+        pair.run(for: 2_000_000_000)
+        #expect(up.received > 35_000_000 && up.written < up.received + 5_000_000)
+        #expect(up.sink?.receive.window.size == 2 << 20)
+        // Nor does one that halts.
+        pair.onStep = {}
+        pair.run(for: 2_000_000_000)
+        #expect(up.sink!.receive.window.size <= 2 << 20 && up.sink!.undelivered <= 4 << 20)
+        up.limit = .max
+        transfers.finish("end")
+    }
+
+    /// One stream cannot take what others need to begin: none may be larger than what is left.
+    @Test func windowsLeaveRoomForOthers() {
+        let pair = SessionPair(weather: Weather(latency: 20_000_000, rate: 1_000_000_000), budget: 64 << 20) {
+            $0.streamWindow = 256 << 20
+        }
+        let transfers = Transfers(pair)
+        pair.run("round trip") { pair.ends.allSatisfy { $0.session.roundTrip != nil } }
+        let (first, _) = transfers.add(up: 300_000_000)
+        pair.run("first") { first.received > 150_000_000 }
+        let sole = first.sink!.receive.window.size
+        #expect(sole > 30 << 20 && sole <= 33 << 20)
+        let (second, _) = transfers.add(up: 300_000_000)
+        pair.run("second") { second.received > 150_000_000 }
+        #expect(second.sink!.receive.window.size > 10 << 20)
+        transfers.finish("end")
     }
 
     @Test func aFullBudgetKeepsWindowsAtTheirMinimum() {
@@ -68,7 +105,7 @@ import Testing
         pair.run("round trip") { pair.ends.allSatisfy { $0.session.roundTrip != nil } }
         let (up, _) = transfers.add(up: 60_000_000)
         pair.run("most") { up.received > 50_000_000 }
-        #expect(up.sink?.receive.window.size == 8 << 20)
+        #expect(up.sink?.receive.window.size == 16 << 20)
         up.writerStopped = true
         pair.run(for: 30_000_000_000)
         #expect(up.sink?.receive.window.size == ReceiveWindow.initial)

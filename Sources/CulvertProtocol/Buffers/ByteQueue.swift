@@ -7,7 +7,7 @@ import Glibc
 /// that is empty.
 struct ByteQueue: ~Copyable {
     private let pool: ChunkPool
-    private var chunks: [Chunk] = []
+    private var chunks = Fifo<Chunk>()
     /// Offset of the first chunk's first byte.
     private var base: UInt64 = 0
     private(set) var start: UInt64 = 0
@@ -18,7 +18,7 @@ struct ByteQueue: ~Copyable {
     init(pool: ChunkPool) { self.pool = pool }
 
     deinit {
-        for chunk in chunks { pool.give(chunk) }
+        for index in 0..<chunks.count { pool.give(chunks[index]) }
     }
 
     var count: Int { Int(end - start) }
@@ -141,8 +141,7 @@ struct ByteQueue: ~Copyable {
     private mutating func dropHead() {
         guard !chunks.isEmpty else { return }
         let gone = start == reach ? chunks.count : Int(start - base) / Chunk.capacity
-        for index in 0..<gone { pool.give(chunks[index]) }
-        chunks.removeFirst(gone)
+        for _ in 0..<gone { pool.give(chunks.popFirst()!) }
         base += UInt64(gone * Chunk.capacity)
     }
 

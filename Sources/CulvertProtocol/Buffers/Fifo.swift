@@ -7,6 +7,12 @@ struct Fifo<Element> {
     var count: Int { elements.count - head }
     var first: Element? { isEmpty ? nil : elements[head] }
 
+    /// The element that `position` others are in front of.
+    subscript(position: Int) -> Element {
+        get { elements[head + position]! }
+        set { elements[head + position] = newValue }
+    }
+
     mutating func append(_ element: Element) { elements.append(element) }
 
     mutating func popFirst() -> Element? {
@@ -18,7 +24,18 @@ struct Fifo<Element> {
         return elements[head].take()
     }
 
-    /// Drops the taken half once it outweighs the rest, so that each element is moved once on average.
+    mutating func removeLast() -> Element {
+        defer { compact() }
+        return elements.removeLast()!
+    }
+
+    mutating func removeAll(where isUnwanted: (Element) -> Bool) {
+        elements.removeFirst(head)
+        head = 0
+        elements.removeAll { isUnwanted($0!) }
+    }
+
+    /// Drops the taken part once it outweighs the rest, so that each element is moved once on average.
     private mutating func compact() {
         if isEmpty {
             elements.removeAll(keepingCapacity: elements.capacity <= 1024)

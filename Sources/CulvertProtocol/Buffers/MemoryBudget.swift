@@ -17,9 +17,10 @@ public final class MemoryBudget: Sendable {
     /// Bytes counted now.
     public var used: Int { counter.load(ordering: .relaxed) }
 
-    func hasRoom(for bytes: Int) -> Bool {
-        used + bytes <= limit && parent?.hasRoom(for: bytes) ?? true
-    }
+    /// Bytes that fit in, its parent's bounds considered; below 0 beyond the limit.
+    var room: Int { min(limit - used, parent?.room ?? .max) }
+
+    func hasRoom(for bytes: Int) -> Bool { bytes <= room }
 
     func adjust(by bytes: Int) {
         guard bytes != 0 else { return }

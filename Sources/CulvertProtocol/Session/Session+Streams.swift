@@ -24,10 +24,12 @@ extension Session {
     func delivered(_ stream: SessionStream) {
         guard stream.isLive else { return }
         let growth = stream.receive.window.growth(
-            delivered: stream.receive.queue.start, now: now, roundTrip: leastRoundTrip,
+            delivered: stream.receive.queue.start, now: now, roundTrip: spannedRoundTrip,
             maximum: configuration.streamWindow)
-        if growth > 0, ledger.budget.hasRoom(for: growth) {
-            stream.receive.window.grow(by: growth)
+        if growth > 0 {
+            // No window becomes larger than what is left for the others.
+            let fair = (ledger.budget.room - stream.receive.window.size) / 2
+            stream.receive.window.grow(by: max(0, min(growth, fair)))
             stream.recount()
         }
         queueAck(stream)

@@ -41,7 +41,7 @@ extension Session {
     }
 
     private func shrinkWindows() {
-        let roundTrip = leastRoundTrip
+        let roundTrip = spannedRoundTrip
         for stream in table.values {
             stream.receive.window.shrink(delivered: stream.receive.queue.start, now: now, roundTrip: roundTrip)
             stream.recount()

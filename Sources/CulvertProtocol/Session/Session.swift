@@ -17,8 +17,13 @@ public final class Session {
     public internal(set) var lanes: [SessionLane] = []
     /// The shortest lane's round trip as last measured, in nanoseconds.
     public var roundTrip: UInt64? { lanes.lazy.compactMap { $0.roundTrip }.min() }
-    /// The least round trip of the longest lane: what a window has to span.
+    /// The least round trip of the longest lane.
     public var leastRoundTrip: UInt64? { lanes.lazy.compactMap { $0.leastRoundTrip }.max() }
+    /// What a window has to span. Bytes that queue on the only lane need no more of it. Of several, one's queue holds up
+    /// what the others carry, so there the last measurement counts, which has waited in that queue.
+    var spannedRoundTrip: UInt64? {
+        lanes.count > 1 ? lanes.lazy.compactMap { $0.roundTrip }.max() : leastRoundTrip
+    }
     /// This side opens no new streams: either side said GOAWAY.
     public var isDraining: Bool { saidGoaway || heardGoaway }
     /// The peer opens no more streams.

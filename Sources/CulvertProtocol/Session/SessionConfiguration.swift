@@ -23,7 +23,7 @@ public struct SessionConfiguration: Sendable {
     public var features: Features = []
 
     public init(
-        role: Role, name: String, streamWindow: Int = 8 << 20, maximumStreams: Int = 16_384,
+        role: Role, name: String, streamWindow: Int = 256 << 20, maximumStreams: Int = 16_384,
         openWait: UInt64 = 10_000_000, keepalive: UInt64 = 5_000_000_000, resumeTimeout: UInt64 = 60_000_000_000
     ) {
         self.role = role

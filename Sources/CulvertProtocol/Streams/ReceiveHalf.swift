@@ -6,8 +6,9 @@ import Glibc
 /// local side at this moment; `settle` says what became of them. What arrived ahead of a gap lies in the queue behind its
 /// end, and `ahead` says where.
 struct ReceiveHalf: ~Copyable {
-    /// Ranges ahead of a gap that are kept; more would be a peer that sends single bytes to waste memory.
-    private static let mostGaps = 4096
+    /// Ranges ahead of a gap that are kept, twice what a sender may cause by `SendHalf.mostFlights` and full chunks. More would
+    /// be a peer that sends single bytes to waste memory and time.
+    private var mostGaps: Int { 2 * SendHalf.mostFlights + Int(credit - queue.start) / (Chunk.size / 2) }
 
     var queue: ByteQueue
     private(set) var received: UInt64 = 0
@@ -90,8 +91,8 @@ struct ReceiveHalf: ~Copyable {
         guard !payload.isEmpty else { return }
         queue.place(payload, at: offset)
         ahead.insert(offset..<offset + UInt64(payload.count))
-        guard ahead.count <= Self.mostGaps else {
-            throw ProtocolViolation("stream \(stream): more than \(Self.mostGaps) gaps")
+        guard ahead.count <= mostGaps else {
+            throw ProtocolViolation("stream \(stream): more than \(mostGaps) gaps")
         }
     }
 

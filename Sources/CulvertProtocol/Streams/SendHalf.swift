@@ -5,6 +5,9 @@
 struct SendHalf: ~Copyable {
     enum End { case open, wanted, sent, acknowledged }
 
+    /// With so many ranges in flight, only full chunks go out: the peer has to remember each that is late.
+    static let mostFlights = 4096
+
     /// Bytes that one lane took.
     private struct Flight {
         let lane: UInt32
@@ -17,8 +20,8 @@ struct SendHalf: ~Copyable {
     /// Bytes before this offset may be sent.
     private(set) var credit: UInt64
     private(set) var end = End.open
-    /// In the order in which they were sent.
-    private var flights: [Flight] = []
+    /// In the order in which they were sent, none of them twice. Those that were acknowledged may stay behind one that was not.
+    private var flights = Fifo<Flight>()
     /// Sent on a lane that was lost or lags: to be sent again.
     private var lost = RangeList()
     /// The end was sent at least once.
@@ -31,7 +34,10 @@ struct SendHalf: ~Copyable {
 
     var unsent: Int { Int(queue.end - sent) }
     /// Whether there are bytes that may be sent now.
-    var isSendable: Bool { !lost.isEmpty || sent < min(queue.end, credit) }
+    var isSendable: Bool {
+        let next = min(queue.end, credit)
+        return !lost.isEmpty || next > sent && (flights.count < Self.mostFlights || next - sent >= UInt64(Chunk.capacity))
+    }
     /// The end may be told: it is wanted, and nothing is left in front of it.
     var endIsDue: Bool { end == .wanted && sent == queue.end && lost.isEmpty }
     /// The peer has everything that was written.
@@ -64,8 +70,9 @@ struct SendHalf: ~Copyable {
 
     private mutating func note(_ range: Range<UInt64>, _ lane: UInt32) {
         guard !range.isEmpty else { return }
-        if let last = flights.last, last.lane == lane, last.range.upperBound == range.lowerBound {
-            flights[flights.count - 1].range = last.range.lowerBound..<range.upperBound
+        let last = flights.count - 1
+        if last >= 0, flights[last].lane == lane, flights[last].range.upperBound == range.lowerBound {
+            flights[last].range = flights[last].range.lowerBound..<range.upperBound
         } else {
             flights.append(Flight(lane: lane, range: range))
         }
@@ -81,7 +88,7 @@ struct SendHalf: ~Copyable {
         }
         if ack.received > queue.start {
             queue.release(upTo: ack.received)
-            flights.removeAll { $0.range.upperBound <= ack.received }
+            while let first = flights.first, first.range.upperBound <= ack.received { _ = flights.popFirst() }
             lost.remove(upTo: ack.received)
         }
         credit = max(credit, ack.credit)
@@ -90,8 +97,8 @@ struct SendHalf: ~Copyable {
 
     /// What this lane took and the peer has not acknowledged has to be sent again.
     mutating func lose(_ lane: UInt32) {
-        for flight in flights where flight.lane == lane {
-            lost.insert(max(flight.range.lowerBound, queue.start)..<flight.range.upperBound)
+        for index in 0..<flights.count where flights[index].lane == lane {
+            lost.insert(flights[index].range.clamped(to: queue.start..<UInt64.max))
         }
         flights.removeAll { $0.lane == lane }
         askForEnd()
@@ -107,7 +114,7 @@ struct SendHalf: ~Copyable {
         sent = queue.end
         credit = max(credit, sent)
         queue.release(upTo: queue.end)
-        flights = []
+        flights = Fifo()
         lost.removeAll()
     }
 }

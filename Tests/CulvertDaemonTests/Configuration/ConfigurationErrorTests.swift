@@ -299,9 +299,9 @@ import Testing
             "c.yaml:1:69: limits.keepalive: 999ms is out of range; it goes from 1s to 10m",
             "c.yaml:1:95: limits.handshake-timeout: 301s is out of range; it goes from 100ms to 5m"),
         BadFile(
-            "order", "limits:\n  stream-window: 512MiB\n  relay-memory: 128MiB\n",
-            "c.yaml:2:18: limits.stream-window: session-memory (256MiB) is less than stream-window (512MiB); raise the one or lower the other",
-            "c.yaml:3:17: limits.relay-memory: relay-memory (128MiB) is less than session-memory (256MiB); raise the one or lower the other"
+            "order", "limits:\n  stream-window: 1GiB\n  relay-memory: 128MiB\n",
+            "c.yaml:2:18: limits.stream-window: session-memory (512MiB) is less than stream-window (1GiB); raise the one or lower the other",
+            "c.yaml:3:17: limits.relay-memory: relay-memory (128MiB) is less than session-memory (512MiB); raise the one or lower the other"
         ),
     ]
 

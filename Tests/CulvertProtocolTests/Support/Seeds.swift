@@ -26,12 +26,15 @@ struct Seeded: RandomNumberGenerator {
 }
 
 /// Seeds of the randomised tests. `CULVERT_SEED` replays the one that a failure names; `CULVERT_ROUNDS` multiplies their
-/// number.
+/// number, `CULVERT_TEST_SCALE` too.
 enum Seeds {
     static func list(_ count: Int) -> [UInt64] {
         let environment = ProcessInfo.processInfo.environment
         if let seed = environment["CULVERT_SEED"].flatMap(UInt64.init) { return [seed] }
-        let rounds = environment["CULVERT_ROUNDS"].flatMap(Int.init) ?? 1
-        return (1...max(1, count * rounds)).map(UInt64.init)
+        let rounds = environment["CULVERT_ROUNDS"].flatMap(Double.init) ?? 1
+        return (1...max(1, Int(Double(count) * rounds * scale))).map(UInt64.init)
     }
+
+    /// Share of the heavy cases to run: below 1 where a sanitizer makes them slow.
+    static var scale: Double { ProcessInfo.processInfo.environment["CULVERT_TEST_SCALE"].flatMap(Double.init) ?? 1 }
 }

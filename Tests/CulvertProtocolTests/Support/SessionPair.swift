@@ -81,6 +81,8 @@ final class SessionPair {
     var weather: Weather
     private(set) var now: UInt64 = 1_000_000_000
     private(set) var wires: [Wire] = []
+    /// Those that are not cut.
+    private var alive: [Wire] = []
     /// Called at every step.
     var onStep: () -> Void = {}
 
@@ -108,14 +110,20 @@ final class SessionPair {
     func connect(replacing old: Wire? = nil) -> Wire {
         let wire = Wire(ends.indices.map { ends[$0].session.addLane(replacing: $0 == 0 ? old?.lanes[0] : nil, now: now) })
         wires.append(wire)
+        alive.append(wire)
         return wire
     }
 
     /// Loses a connection with everything that is on its way.
     /// - Parameter sides: who notices now; the others go on believing in it.
     func cut(_ wire: Wire, noticedBy sides: [Int] = [0, 1]) {
-        wire.isCut = true
+        forget(wire)
         for side in sides { ends[side].session.lose(wire.lanes[side], now: now) }
+    }
+
+    private func forget(_ wire: Wire?) {
+        wire?.isCut = true
+        alive.removeAll { $0 === wire }
     }
 
     /// Nothing comes through this lane any more.
@@ -154,7 +162,7 @@ final class SessionPair {
         for index in ends.indices {
             progress = handleEvents(ends[index]) || progress
             progress = ends[index].act() || progress
-            for wire in wires where !wire.isCut {
+            for wire in alive {
                 progress = transmit(from: index, on: wire) || progress
                 progress = receive(at: index, on: wire) || progress
             }
@@ -165,10 +173,10 @@ final class SessionPair {
     private func handleEvents(_ end: SessionEnd) -> Bool {
         var any = false
         while let event = end.session.nextEvent() {
-            if case .replaced(let lane) = event { wires.first { $0.lanes.contains { $0 === lane } }?.isCut = true }
+            if case .replaced(let lane) = event { forget(wires.first { $0.lanes.contains { $0 === lane } }) }
             if case .silent(let lane) = event, isDead(lane) {
                 end.session.lose(lane, now: now)
-                wires.first { $0.lanes.contains { $0 === lane } }?.isCut = true
+                forget(wires.first { $0.lanes.contains { $0 === lane } })
             }
             end.onEvent(event)
             any = true
@@ -214,7 +222,6 @@ final class SessionPair {
     }
 
     private func passTime() {
-        let alive = wires.filter { !$0.isCut }
         let dues = alive.flatMap { $0.inbound.compactMap { $0.first?.due } + $0.free } + ends.map(\.session.deadline)
         let due = dues.filter { $0 > now }.min() ?? now + 1_000_000
         // Owners that wait for a chance, not for an event, get it every millisecond.

@@ -20,19 +20,14 @@ final class Storm {
         pair.onStep = { [unowned self] in act() }
     }
 
-    /// Connections that the dialler believes in.
-    private var believed: [Wire] {
-        pair.wires.filter { wire in pair.dialler.session.lanes.contains { $0 === wire.lanes[0] } }
-    }
-
     private func act() {
         // Lane 0 makes the session.
         guard pair.ends.allSatisfy({ $0.session.peer != nil }) else { return }
-        if !isOver, losses < Self.most, pair.random.below(10_000) < fury, let wire = pair.wires.filter({ !$0.isCut }).last {
+        if !isOver, losses < Self.most, pair.random.below(10_000) < fury, let wire = pair.wires.last(where: { !$0.isCut }) {
             losses += 1
             pair.cut(wire, noticedBy: [[0, 1], [0], [1], []][pair.random.below(4)])
         }
-        if believed.count < lanes, pair.now >= dialAt {
+        if pair.dialler.session.lanes.count < lanes, pair.now >= dialAt {
             pair.connect(replacing: pair.random.chance(50) ? pair.wires.last { $0.isCut } : nil)
             dialAt = pair.now + UInt64(1 + pair.random.below(30)) * 1_000_000
         }

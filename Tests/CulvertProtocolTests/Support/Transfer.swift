@@ -15,6 +15,8 @@ final class Transfer {
     private(set) var finished = false
     private(set) var ended = false
     var readerStopped = false
+    /// The reader takes no byte behind this offset.
+    var limit = Int.max
     var writerStopped = false
     /// The stream at the writing and at the reading end.
     fileprivate(set) var source: SessionStream?
@@ -44,7 +46,7 @@ final class Transfer {
 
     fileprivate func take(_ pieces: UnsafeBufferPointer<iovec>) -> Int {
         guard !readerStopped else { return 0 }
-        let count = pieces.reduce(0) { $0 + $1.iov_len }
+        let count = min(pieces.reduce(0) { $0 + $1.iov_len }, max(0, limit - received))
         if !content.matches(pieces, from: received, count) { isWrong = true }
         received += count
         return count
@@ -54,8 +56,9 @@ final class Transfer {
         guard let sink, !readerStopped else { return false }
         if sink.isDelivered { ended = true }
         guard sink.undelivered > 0 else { return false }
-        session.consume(sink, session.read(sink, pieces: 64) { take($0) }, now: now)
-        return true
+        let count = session.read(sink, pieces: 64) { take($0) }
+        if count > 0 { session.consume(sink, count, now: now) }
+        return count > 0
     }
 }
 
