@@ -3,6 +3,21 @@ import Testing
 @testable import CulvertProtocol
 
 /// What a peer can make this side keep has a limit, and staying within it is never punished.
+///
+/// Limits that are reached elsewhere:
+///
+/// | limit | test |
+/// |---|---|
+/// | DATA, PACKED and other frames too long or short; names, services and texts | `VectorTests.malformedFramesAreViolations` |
+/// | the largest frames pass | `DecoderTests.theLargestFramesPass`, `HelloTests.aNameOfTheFullLengthPasses` |
+/// | own texts are cut | `GoawayTests.longTextsAreCutAtACharacter` |
+/// | credit; offsets and ends that overflow, go back or too far | `CreditTests`, `ResetTests.aFinalOffsetInFront…` |
+/// | gaps, and ranges in flight | `CreditTests.aPeerThatLeavesGaps…`, `aLargeWindowMayHaveMoreGaps`, `aSenderMakesLargerFrames…` |
+/// | windows | `WindowTests.aWindowGrowsNoFurtherThanItMay`, `windowsLeaveRoomForOthers` |
+/// | memory, and what is guaranteed beyond it | `IsolationTests.manyStoppedReadersStayWithinTheBudget`, `aBudgetOfNothing…` |
+/// | idle chunks of a pool | `BufferTests.aPoolKeepsNoMoreThanItsSpares` |
+/// | the wait of an OPEN; silence; a session without a lane | `OpenOrderTests`, `TimeTests`, `ResumeTests.aSessionWithoutALaneIsGivenUp` |
+/// | who may join: secret, session, number of the lane | `ResumeTests.onlyWhoKnowsTheSecretJoins`, `aLaneThatIsThereIsNotMadeAgain` |
 @Suite struct LimitTests {
     private func opening(_ id: UInt64) -> Frame { .open(Open(stream: id, credit: 0, priority: .auto, service: "s")) }
 
@@ -57,6 +72,23 @@ import Testing
     @Test func aPeerThatAllowsNoneGetsNone() throws {
         #expect(try !ScriptedPeer(peerMaximumStreams: 0).session.canOpen)
         #expect(try ScriptedPeer(peerMaximumStreams: .max).session.canOpen)
+    }
+
+    /// However many a peer allows: it could be owed answers for all of them.
+    @Test func ownStreamsHaveABound() throws {
+        let peer = try ScriptedPeer(peerMaximumStreams: .max, budget: 0)
+        var streams: [SessionStream] = []
+        while peer.session.canOpen, streams.count < 100_000 { streams.append(peer.session.open(service: "s", now: peer.now)) }
+        #expect(streams.count == 65_536)
+    }
+
+    @Test func aBlockStandsForNoMoreThanItMay() throws {
+        for (count, fits) in [(WireLimit.packedPlain, true), (WireLimit.packedPlain + 1, false)] {
+            let packer = Packer(WillingCodec())
+            let bytes = Frame.packed(1, at: 0, plain: UInt32(count), [0]).bytes.dropFirst(FrameHeader.size)
+            let fault = violation { try Array(bytes).withUnsafeBytes { _ = try packer.unpack($0) } }
+            #expect((fault == nil) == fits)
+        }
     }
 
     @Test(arguments: bothRoles)
@@ -160,4 +192,11 @@ import Testing
             _ = try ScriptedPeer().session.open(service: String(repeating: "x", count: 256), now: 0)
         }
     }
+}
+
+/// Takes every block.
+private final class WillingCodec: BlockCodec {
+    func wants(_ count: Int, now: UInt64) -> Bool { true }
+    func compress(_ plain: UnsafeRawBufferPointer, into room: UnsafeMutableRawBufferPointer) -> Int? { nil }
+    func decompress(_ block: UnsafeRawBufferPointer, into plain: UnsafeMutableRawBufferPointer) -> Bool { true }
 }
