@@ -131,6 +131,17 @@ import Testing
         #expect(peer.pool.inUse == 0)
     }
 
+    /// What is sent again is cut differently: it may close a gap, cover what lies behind that, and end in what lies behind
+    /// the next one.
+    @Test func whatClosesTwoGapsAtOnceAndEndsInTheMiddleJoinsAll() throws {
+        let peer = try ScriptedPeer()
+        let stream = try peer.hearOpen(first: [0])
+        try peer.hear(.data(2, at: 2, [2]), .data(2, at: 5, [5, 6, 7], fin: true))
+        try peer.hear(.data(2, at: 1, [1, 2, 3, 4, 5]))
+        #expect(peer.taken[2] == [0, 1, 2, 3, 4, 5, 6, 7] && stream.isDelivered)
+        #expect(peer.pool.inUse == 0)
+    }
+
     /// A reader that takes nothing finds all of it in order later.
     @Test func whatComesAheadOfAGapIsKeptInOrder() throws {
         let peer = try ScriptedPeer()

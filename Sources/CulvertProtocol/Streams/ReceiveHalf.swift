@@ -99,12 +99,11 @@ struct ReceiveHalf: ~Copyable {
     /// What was kept and now follows without a gap becomes part of the queue.
     /// - Returns: whether there was any.
     private mutating func absorb() -> Bool {
-        guard let first = ahead.first, first.lowerBound <= received else { return false }
-        let reached = max(received, first.upperBound)
-        ahead.remove(upTo: reached)
-        guard reached > received else { return false }
-        received = reached
-        queue.extend(to: reached)
+        ahead.remove(upTo: received)
+        guard let first = ahead.first, first.lowerBound == received else { return false }
+        received = first.upperBound
+        ahead.remove(upTo: received)
+        queue.extend(to: received)
         return true
     }
 
