@@ -6,7 +6,8 @@ import Testing
 /// Relays whose every system call may fail. Each scene is a process of its own: faults, and descriptors that are counted,
 /// are a whole process's.
 ///
-/// CULVERT_FAULT_SEED repeats one seed, as far as threads allow; CULVERT_FAULT_FIRST moves the range of seeds.
+/// CULVERT_FAULT_SEED repeats one seed, as far as threads allow, and as often as CULVERT_TEST_SCALE says;
+/// CULVERT_FAULT_FIRST moves the range of seeds.
 @Suite(.fewAtOnce) struct FaultTests {
     private static let scenes = 12
 
@@ -26,7 +27,9 @@ import Testing
     private static func seeds(_ scene: Int) -> [UInt64] {
         let environment = ProcessInfo.processInfo.environment
         let count = UInt64(scenes)
-        if let seed = environment["CULVERT_FAULT_SEED"].flatMap(UInt64.init) { return Int(seed % count) == scene ? [seed] : [] }
+        if let seed = environment["CULVERT_FAULT_SEED"].flatMap(UInt64.init) {
+            return Int(seed % count) == scene ? Array(repeating: seed, count: scaled(1)) : []
+        }
         let first = (environment["CULVERT_FAULT_FIRST"].flatMap(UInt64.init) ?? 0) / count * count
         return (0..<UInt64(scaled(100))).map { first + $0 * count + UInt64(scene) }
     }
@@ -42,7 +45,7 @@ import Testing
             for (index, seed) in seeds.enumerated() {
                 do {
                     let outcome = try await relays.live(through: seed)
-                    #expect(outcome.faults.isEmpty, "CULVERT_FAULT_SEED=\(seed) repeats it; the relays said:\(relays.said)")
+                    guard outcome.faults.isEmpty else { throw Failure(outcome.faults.joined(separator: "\n")) }
                     total.add(outcome)
                     if index % 20 == 19 || index == seeds.count - 1 {
                         try await relays.recover()
@@ -50,7 +53,7 @@ import Testing
                         try await expectDescriptors(atMost: idle + 2)
                     }
                 } catch {
-                    throw Failure("CULVERT_FAULT_SEED=\(seed) repeats it: \(error); the relays said:\(relays.said)")
+                    throw Failure("CULVERT_FAULT_SEED=\(seed) repeats it: \(error); the relays said:\(await relays.report())")
                 }
             }
             print("scene \(scene): \(seeds.count) seeds in \(ContinuousClock.now - began), \(total)")

@@ -23,7 +23,7 @@ import Testing
                         guard outcome.faults.isEmpty else { throw Failure(outcome.faults.joined(separator: "\n")) }
                         total.add(outcome)
                     } catch {
-                        throw Failure("seed \(seed): \(error); the relays said:\(relays.said)")
+                        throw Failure("seed \(seed): \(error); the relays said:\(await relays.report())")
                     }
                     seed += 1
                 }

@@ -113,8 +113,11 @@ struct FaultScene: Sendable {
             bytes: streams.reduce(0) { $0 + $1.client.heard + ($1.server?.heard ?? 0) }, counts: counts, faults: verdict.faults)
     }
 
-    /// What the relays said while the last seed was on.
-    var said: String { journal.entries.map { "\n\($0)" }.joined() }
+    /// What the relays said while the last seed was on, and what they have left.
+    func report() async -> String {
+        let left = await pair.streams().map { "\nleft: \($0)" }
+        return (journal.entries.map { "\n\($0)" } + left).joined()
+    }
 
     // MARK: Fair weather
 
