@@ -333,6 +333,31 @@ import Testing
         }
     }
 
+    /// A session that the peer has not answered yet is one: a reload makes no second one beside it.
+    @Test func aReloadDoesNotDialASessionThatIsBeingMade() async throws {
+        let listener = try PlainSocket.listen(PlainSocket.anyPort)
+        try await withPair { setup in
+            setup.a.peers[0].addresses = [listener.endpoint]
+            setup.a.limits.handshakeTimeout = .seconds(300)
+        } run: { pair in
+            let credentials = pair.setup.credentialsOfB
+            let peer = try await onThread {
+                let peer = try HandMadePeer(try listener.accept(), .server, credentials)
+                _ = try peer.receive(Frame.Kind.hello)
+                return Transferred(peer)
+            }
+            var settings = pair.setup.a
+            settings.peers[0].lanes = 2
+            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+            // What the reload asked of the peer's loop has been done then.
+            _ = await pair.a.status()
+            listener.isNonBlocking = true
+            let error = #expect(throws: Failure.self) { try listener.accept() }
+            #expect(error?.code == EAGAIN)
+            _ = peer.take()
+        }
+    }
+
     /// What a peer says before it hangs up is the reason, also if the relay was still talking.
     @Test func theReasonThatAPeerGivesIsNotLostInTheNoise() async throws {
         try await withDialledPeer { peer in

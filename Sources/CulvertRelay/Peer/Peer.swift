@@ -76,7 +76,7 @@ final class Peer {
         }
         guard settings != old, farewell == nil else { return }
         adjustDiallers()
-        if usable == nil { diallers.first?.dial() } else { dialFurtherLanes() }
+        if usable != nil { dialFurtherLanes() } else if !isConnecting { diallers.first?.dial() }
     }
 
     /// Has a dialler for each lane that is to be, and closes further lanes that are no longer. The first one stays with its
@@ -222,6 +222,9 @@ final class Peer {
             diallers.first?.lost(nil, after: loop.now - session.made)
             diallers.dropFirst().forEach { $0.stop() }
             if !isConnecting { failWaiting(text) }
+        } else {
+            // Some may have been made for this one.
+            dialFurtherLanes()
         }
     }
 
