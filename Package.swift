@@ -45,7 +45,8 @@ let package = Package(
         .executableTarget(
             name: "culvert",
             dependencies: [
-                "BenchSockets", "CulvertBench", "CulvertDaemon", "CulvertHypervisor", "CulvertTLS", "CLinux",
+                "BenchSockets", "CulvertBench", "CulvertDaemon", "CulvertHypervisor", "CulvertCompression", "CulvertTLS",
+                "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
@@ -55,7 +56,9 @@ let package = Package(
             name: "BenchSockets", dependencies: ["CulvertIO", "CLinux"], path: "bench/sockets", swiftSettings: settings),
         .target(
             name: "CulvertBench",
-            dependencies: ["BenchSockets", "CulvertDaemon", "CulvertRelay", "CulvertProtocol", "CulvertIO", "CulvertTLS"],
+            dependencies: [
+                "BenchSockets", "CulvertDaemon", "CulvertRelay", "CulvertProtocol", "CulvertCompression", "CulvertIO", "CulvertTLS",
+            ],
             swiftSettings: settings),
         .executableTarget(
             name: "culvert-load",

@@ -1,4 +1,5 @@
 import BenchSockets
+import CulvertCompression
 import CulvertDaemon
 import CulvertTLS
 
@@ -23,12 +24,17 @@ public struct BenchPlan: Sendable {
         public var cipher: Cipher
         public var lanes: Int
         public var streams: Int
+        public var compression: CompressionMode
 
-        public init(backend: TLSBackend = .openssl, cipher: Cipher = .aes256, lanes: Int = 1, streams: Int = 1) {
+        public init(
+            backend: TLSBackend = .openssl, cipher: Cipher = .aes256, lanes: Int = 1, streams: Int = 1,
+            compression: CompressionMode = .none
+        ) {
             self.backend = backend
             self.cipher = cipher
             self.lanes = lanes
             self.streams = streams
+            self.compression = compression
         }
     }
 

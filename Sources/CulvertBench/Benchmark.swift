@@ -1,4 +1,5 @@
 import BenchSockets
+import CulvertCompression
 import CulvertDaemon
 import CulvertIO
 import CulvertTLS
@@ -44,7 +45,7 @@ public struct Benchmark: Sendable {
         }.map { ($0.element.backend, $0.element.cipher) }
     }
 
-    /// With a running relay, backend, cipher and lanes are what it has.
+    /// With a running relay, backend, cipher, lanes and compression are what it has.
     private func resolvedSetups() throws -> [BenchPlan.Setup] {
         guard case .peer(let service, let admin) = plan.place else { return plan.setups }
         let name = service.prefix { $0 != "/" }
@@ -59,6 +60,7 @@ public struct Benchmark: Sendable {
             setup.backend = lane.tls.hasPrefix(TLSBackend.gnutls.name) ? .gnutls : .openssl
             setup.cipher = lane.tls.contains("AES_128") ? .aes128 : .aes256
             setup.lanes = session.lanes.count
+            setup.compression = CompressionMode(rawValue: session.compression.mode) ?? .none
             return setup
         }
     }

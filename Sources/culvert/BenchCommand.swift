@@ -2,6 +2,7 @@ import ArgumentParser
 import BenchSockets
 import CLinux
 import CulvertBench
+import CulvertCompression
 import CulvertDaemon
 import CulvertIO
 import CulvertTLS
@@ -15,8 +16,8 @@ struct BenchCommand: ParsableCommand {
         discussion: """
             By itself it starts two relays on this host with certificates of their own, and takes everything away \
             again. With --through it measures a running relay and its peer, where a service has to lead to \
-            'culvert bench serve'. --backend, --lanes and --streams may be given several times; all that comes of \
-            combining them is measured in alternation.
+            'culvert bench serve'. --backend, --lanes, --streams and --compression may be given several times; all that \
+            comes of combining them is measured in alternation.
             """,
         subcommands: [Serve.self, Relay.self])
 
@@ -31,6 +32,9 @@ struct BenchCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Streams that send at once.", valueName: "count"))
     var streams: [Int] = []
+
+    @Option(help: ArgumentHelp("What the relays do with what shrinks: none, lz4 or auto.", valueName: "mode"))
+    var compression: [CompressionMode] = []
 
     @Option(help: ArgumentHelp("What to send: random, zero, text, or a file, as a captured migration stream.", valueName: "data"))
     var data = "random"
@@ -71,8 +75,8 @@ struct BenchCommand: ParsableCommand {
         }
         guard let through else { return }
         try validateReference(through)
-        guard backend.isEmpty, lanes.isEmpty, cipher == nil else {
-            throw ValidationError("With --through, the relays' configuration decides on backend, cipher and lanes.")
+        guard backend.isEmpty, lanes.isEmpty, compression.isEmpty, cipher == nil else {
+            throw ValidationError("With --through, the relays' configuration decides on backend, cipher, lanes and compression.")
         }
     }
 
@@ -109,7 +113,12 @@ struct BenchCommand: ParsableCommand {
         for streams in streams.isEmpty ? [1] : streams {
             for lanes in lanes.isEmpty ? [1] : lanes {
                 for backend in backend.isEmpty ? [.openssl] : backend {
-                    setups.append(.init(backend: backend, cipher: cipher ?? .aes256, lanes: lanes, streams: streams))
+                    for compression in compression.isEmpty ? [.none] : compression {
+                        setups.append(
+                            .init(
+                                backend: backend, cipher: cipher ?? .aes256, lanes: lanes, streams: streams,
+                                compression: compression))
+                    }
                 }
             }
         }
@@ -194,3 +203,4 @@ private struct BenchProgress: Sendable {
 
 extension TLSBackend: ExpressibleByArgument {}
 extension Cipher: ExpressibleByArgument {}
+extension CompressionMode: ExpressibleByArgument {}

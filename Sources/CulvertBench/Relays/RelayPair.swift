@@ -23,14 +23,15 @@ final class RelayPair {
             let far = try serve(
                 Credentials.far, program, credentials, setup,
                 """
-                peers: { \(Credentials.near): {} }
+                peers: { \(Credentials.near): { compression: \(setup.compression) } }
                 services: { bench: { connect: "unix:\(exit)", allow: [\(Credentials.near)] } }
                 """)
             let address = try wait(for: far, "listen") { $0.listen.first }
             let near = try serve(
                 Credentials.near, program, credentials, setup,
                 """
-                peers: { \(Credentials.far): { addresses: ["\(address)"], lanes: \(setup.lanes) } }
+                peers:
+                  \(Credentials.far): { addresses: ["\(address)"], lanes: \(setup.lanes), compression: \(setup.compression) }
                 forwards: [{ listen: "unix:\(route.path)", to: "\(Credentials.far)/bench" }]
                 """)
             _ = try wait(for: near, "reach the other relay") { status in

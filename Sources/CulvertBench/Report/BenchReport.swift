@@ -76,9 +76,10 @@ public struct BenchReport: Sendable, Codable, Equatable {
 }
 
 extension BenchPlan.Setup {
-    /// `OpenSSL AES-256-GCM, 1 lane, 4 streams`.
+    /// `OpenSSL AES-256-GCM, 1 lane, 4 streams, lz4`.
     public var label: String {
         "\(backend.name) \(cipher.name), \(lanes) lane\(lanes == 1 ? "" : "s"), \(streams) stream\(streams == 1 ? "" : "s")"
+            + (compression == .none ? "" : ", \(compression)")
     }
 }
 
