@@ -12,10 +12,11 @@ BINARY := .build/release/culvert
 
 MINUTES ?= 10
 
-.PHONY: help build install demo lab test test-ktls soak bench bench-migrations clean
+.PHONY: help build install demo lab test test-ktls soak clean
+.PHONY: bench bench-latency bench-streams bench-compression bench-netem bench-migrations
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the program, .build/release/culvert
 	packaging/dependencies.sh build
@@ -56,10 +57,28 @@ test-ktls: ## test TLS by the kernel, in an emulated machine
 	$(RELEASE) --product culvert
 	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/test-ktls
 
-bench: ## compare with haproxy and nginx on this machine; ARGS='--help' tells how
+bench: bench-tools ## compare with other relays on this machine; ARGS='--help' tells how
+	bench/compare $(ARGS)
+
+bench-latency: bench-tools ## time small requests beside a bulk stream, and compare
+	bench/latency $(ARGS)
+
+bench-streams: bench-tools ## measure 1 to 10,000 streams: speed, CPU time, memory
+	bench/streams $(ARGS)
+
+bench-compression: bench-tools ## measure none, lz4 and auto over shaped links, with the stream of a real guest
+	packaging/dependencies.sh emulated
+	test -e .build/guest.stream || bench/guest-stream .build/guest.stream
+	bench/compression --guest .build/guest.stream $(ARGS)
+
+bench-netem: bench-tools ## compare lanes with TCP on a long, lossy road, in an emulated machine
+	packaging/dependencies.sh emulated
+	bench/netem $(ARGS)
+
+.PHONY: bench-tools
+bench-tools:
 	packaging/dependencies.sh bench
 	for product in culvert culvert-load culvert-floor; do $(RELEASE) --product $$product; done
-	bench/compare $(ARGS)
 
 bench-migrations: ## move a guest by libvirt in several ways and compare; ARGS='--help' tells how
 	packaging/dependencies.sh lab

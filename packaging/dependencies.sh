@@ -70,8 +70,6 @@ for_bench() {
     need openssh-client has ssh
     need openssh-server has sshd
     need iproute2 has tc
-    need qemu-system-x86 has qemu-system-x86_64
-    need binutils has as
 }
 
 # What packaging/emulated/run boots, and what bench/netem runs there.

@@ -36,6 +36,10 @@ import Testing
         #expect(oneStream.bound == "one core for the sender")
     }
 
+    @Test func compressionCostsWhatTheBytesMakeItCost() {
+        #expect(Allowance(limits, cores: 2, .init(compression: .lz4), isLocal: true) == nil)
+    }
+
     @Test func withAPeerOnlyTheNearHalfWorksHere() throws {
         #expect(isClose(try allowance(cores: 1, isLocal: false).megabytesPerSecond, 1 / 0.6 * 1000))
     }
