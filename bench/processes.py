@@ -95,14 +95,15 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def raise_file_limit() -> None:
-    """For the processes started from now on: as many descriptors as this one may have. Root takes what the kernel has."""
+def raise_file_limit() -> int:
+    """For the processes started from now on: as many descriptors as this one may have. Returns how many."""
+    wanted = min(1 << 18, int(Path("/proc/sys/fs/nr_open").read_text()))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(PermissionError, ValueError):
-        most = int(Path("/proc/sys/fs/nr_open").read_text())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 1 << 18), max(hard, min(most, 1 << 18))))
-        return
+    with contextlib.suppress(PermissionError, ValueError):  # Root may; unless it is root of a container only.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+        return wanted
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 # culvert-load
