@@ -12,7 +12,7 @@ BINARY := .build/release/culvert
 
 MINUTES ?= 10
 
-.PHONY: help build install demo lab test test-ktls soak clean
+.PHONY: help build install demo lab test test-ktls test-emulated soak clean
 .PHONY: bench bench-latency bench-streams bench-compression bench-netem bench-migrations
 
 help: ## say what there is
@@ -56,6 +56,12 @@ test-ktls: ## test TLS by the kernel, in an emulated machine
 	packaging/dependencies.sh emulated
 	$(RELEASE) --product culvert
 	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/test-ktls
+
+test-emulated: ## check in an emulated machine that lanes do what they are for on a lossy road
+	packaging/dependencies.sh build
+	packaging/dependencies.sh emulated
+	for product in culvert culvert-load; do $(RELEASE) --product $$product; done
+	bench/netem --check --runs 2 $(ARGS)
 
 bench: bench-tools ## compare with other relays on this machine; ARGS='--help' tells how
 	bench/compare $(ARGS)
