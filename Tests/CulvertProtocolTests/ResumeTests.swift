@@ -100,6 +100,32 @@ import Testing
         #expect(peer.said(on: lane) == [.ack(Ack(stream: 2, received: 1, credit: 1, fin: true))])
     }
 
+    /// The peer had lost that lane before this side did, asked again on another, and waits: nothing would make it ask once more.
+    @Test func theLastWordOnAStreamIsRepeatedWhenItsLaneIsLost() throws {
+        let peer = try ScriptedPeer()
+        let stream = try peer.hearOpen(first: [1], fin: true)
+        peer.session.finish(stream, now: peer.now)
+        let other = try peer.rejoin()
+        func isLast(_ frame: Frame) -> Bool { if case .ack(let ack) = frame { ack.stream == 2 && ack.fin } else { false } }
+        #expect(peer.said().contains(where: isLast))
+        try peer.hear(.ack(Ack(stream: 2, received: 0, credit: 0, fin: true)), on: other)
+        #expect(stream.isGone)
+        peer.session.lose(peer.lane, now: peer.now)
+        #expect(peer.said(on: other).contains(where: isLast))
+    }
+
+    /// A later ping that is answered shows that the last word has arrived.
+    @Test func aLastWordThatHasArrivedIsForgotten() throws {
+        let peer = try ScriptedPeer()
+        let stream = try peer.hearOpen(first: [1], fin: true)
+        peer.session.finish(stream, now: peer.now)
+        _ = peer.said()
+        #expect(peer.lane.lastWords.count == 1)
+        peer.pass(10_000_000_000)
+        for case .ping(let value) in peer.said() { try peer.hear(.pong(value)) }
+        #expect(peer.lane.lastWords.isEmpty)
+    }
+
     @Test func aSessionWithoutALaneIsGivenUp() throws {
         let peer = try ScriptedPeer()
         peer.session.lose(peer.lane, now: peer.now)

@@ -66,6 +66,8 @@ extension Session {
         lanes.remove(at: index)
         guard lane.isGreeted else { return }
         for stream in table.values { sendAgain(stream, from: lane) }
+        // The peer may have lost it long ago, and asked again for what was then answered here.
+        for index in 0..<lane.lastWords.count { lastWords.append(lane.lastWords[index].ack) }
         repeatUnconfirmed()
         if openingLane === lane { electOpeningLane() }
         if !lanes.contains(where: \.isGreeted) { detachedSince = now }

@@ -10,7 +10,7 @@ extension Session {
         guard lane.isGreeted else { return false }
         if lane.pingDue || lane.pongDue != nil { return true }
         guard !lane.isLagging || lane === openingLane else { return false }
-        return !acks.isEmpty || !resetAcks.isEmpty || !lane.isLagging && !scheduler.isEmpty
+        return !acks.isEmpty || !resetAcks.isEmpty || !lastWords.isEmpty || !lane.isLagging && !scheduler.isEmpty
             || lane === openingLane && (!resets.isEmpty || !reopens.isEmpty || scheduler.hasPinned)
     }
 
@@ -59,11 +59,16 @@ extension Session {
         if lane === openingLane, let open = reopens.popFirst() {
             return encoder.open(open, first: UnsafeRawBufferPointer(start: nil, count: 0), fin: false)
         }
-        if let ack = resetAcks.popFirst() { return encoder.ack(ack) }
+        if let ack = resetAcks.popFirst() ?? lastWords.popFirst() {
+            lane.remember(ack, now: now)
+            return encoder.ack(ack)
+        }
         while let stream = acks.popFirst() {
             stream.ackQueued = false
             guard stream.isLive else { continue }
-            let frame = encoder.ack(stream.receive.acknowledge(stream: stream.id))
+            let ack = stream.receive.acknowledge(stream: stream.id)
+            if ack.fin { lane.remember(ack, now: now) }
+            let frame = encoder.ack(ack)
             hastenPings()
             closeIfOver(stream)
             return frame

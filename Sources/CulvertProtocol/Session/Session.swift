@@ -72,6 +72,8 @@ public final class Session {
     /// Resets that the peer has not acknowledged, by stream.
     var unconfirmedResets: [UInt64: Reset] = [:]
     var resetAcks = Fifo<Ack>()
+    /// Last words on streams that are forgotten, which went down with a lane.
+    var lastWords = Fifo<Ack>()
     /// Streams that wait for room in the memory budget.
     var starved = Fifo<SessionStream>()
     var starvedDeadline: UInt64?

@@ -24,6 +24,8 @@ public final class SessionLane {
     var nextPing: UInt64
     var lastReceived: UInt64
     var wasSilent = false
+    /// Last words on streams that this side has forgotten, and when they were sent here; until a later ping is answered.
+    private(set) var lastWords = Fifo<(sent: UInt64, ack: Ack)>()
 
     init(number: UInt32, replaces: UInt32?, now: UInt64) {
         self.number = number
@@ -32,11 +34,14 @@ public final class SessionLane {
         lastReceived = now
     }
 
+    func remember(_ ack: Ack, now: UInt64) { lastWords.append((now, ack)) }
+
     /// A value that is not the last ping's says nothing of the path.
     func measure(_ value: UInt64, now: UInt64) {
         guard let sent = pingSent, value == sent, sent <= now else { return }
         pingSent = nil
         provenAt = sent
+        while let first = lastWords.first, first.sent < sent { _ = lastWords.popFirst() }
         isLagging = false
         roundTrip = now - sent
         leastRoundTrip = min(leastRoundTrip ?? .max, now - sent)
