@@ -12,7 +12,7 @@ BINARY := .build/release/culvert
 
 MINUTES ?= 10
 
-.PHONY: help build install demo lab test test-ktls test-emulated soak clean
+.PHONY: help build install demo lab test test-ktls test-emulated soak fuzz clean
 .PHONY: bench bench-latency bench-streams bench-compression bench-netem bench-migrations
 
 help: ## say what there is
@@ -51,6 +51,13 @@ soak: ## have two relays live through random faults for MINUTES (10), and see wh
 	packaging/dependencies.sh test
 	swift build --build-tests
 	CULVERT_SOAK=$(MINUTES) swift test --skip-build --filter '^CulvertRelayTests\.SoakTests/'
+
+fuzz: ## look for faults of the protocol core with libFuzzer; ARGS=600: seconds for each of two targets
+	swift build --configuration release --package-path Tests/Fuzz
+	for target in Decoder Sessions; do \
+		ASAN_OPTIONS=detect_leaks=0 Tests/Fuzz/.build/release/Fuzz$$target -max_total_time=$(or $(ARGS),300) -max_len=600 \
+			-timeout=20 -artifact_prefix=Tests/Fuzz/Corpus/$$target/fault- Tests/Fuzz/Corpus/$$target; \
+	done
 
 test-ktls: ## test TLS by the kernel, in an emulated machine
 	packaging/dependencies.sh emulated

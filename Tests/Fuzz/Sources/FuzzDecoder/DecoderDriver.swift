@@ -1,0 +1,1 @@
+../../../CulvertProtocolTests/Fuzz/DecoderDriver.swift

@@ -1,0 +1,1 @@
+../../../CulvertProtocolTests/Support/Frame.swift
