@@ -140,7 +140,7 @@ extension ConfigurationReader {
             ])
         else { return limits }
 
-        limits.streamWindow = section["stream-window"]?.size(64 << 10...1 << 30) ?? limits.streamWindow
+        limits.streamWindow = section["stream-window"]?.size(64 << 10...4 << 30) ?? limits.streamWindow
         limits.sessionMemory = section["session-memory"]?.size(64 << 10...1 << 40) ?? limits.sessionMemory
         limits.relayMemory = section["relay-memory"]?.size(64 << 10...1 << 40) ?? limits.relayMemory
         limits.streamsPerSession = section["streams-per-session"]?.integer(1...1_000_000) ?? limits.streamsPerSession

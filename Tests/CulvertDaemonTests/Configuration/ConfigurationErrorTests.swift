@@ -294,7 +294,7 @@ import Testing
         BadFile(
             "ranges",
             "limits: { stream-window: 65535B, streams-per-session: 0, keepalive: 999ms, handshake-timeout: 301s }\n",
-            "c.yaml:1:26: limits.stream-window: 65535B is out of range; it goes from 64KiB to 1GiB",
+            "c.yaml:1:26: limits.stream-window: 65535B is out of range; it goes from 64KiB to 4GiB",
             "c.yaml:1:55: limits.streams-per-session: '0' is not a whole number from 1 to 1000000",
             "c.yaml:1:69: limits.keepalive: 999ms is out of range; it goes from 1s to 10m",
             "c.yaml:1:95: limits.handshake-timeout: 301s is out of range; it goes from 100ms to 5m"),
