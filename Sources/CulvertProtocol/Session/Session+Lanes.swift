@@ -121,7 +121,9 @@ extension Session {
         guard lanes.count > 1 else { return }
         for lane in lanes where lane.isGreeted && !lane.isLagging {
             guard let sent = lane.pingSent, let rival = fastest(besides: lane), rival.provenAt > sent else { continue }
-            guard now - sent > max(SessionConfiguration.leastLag, 4 * (rival.roundTrip ?? 0)) else { continue }
+            // Its own last answer counts too: on a slow lane a ping waits behind what the lane holds, as it always does.
+            let ample = max(SessionConfiguration.leastLag, 4 * (rival.roundTrip ?? 0), 2 * (lane.roundTrip ?? 0))
+            guard now - sent > ample else { continue }
             lane.isLagging = true
             for stream in table.values { sendAgain(stream, from: lane) }
             repeatUnconfirmed()
