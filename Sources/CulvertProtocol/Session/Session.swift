@@ -152,6 +152,9 @@ public final class Session {
     /// What the peer allows, within reason: its number is also what it may be owed answers for.
     var ownLimit: Int { min(peer.map { Int($0.maximumStreams) } ?? 0, 1 << 16) }
 
+    /// Streams that wait for their turn to send.
+    public var backlog: Int { scheduler.count }
+
     /// How many bytes `write` would take now. If 0, `SessionEvent.writable` tells when to ask again.
     public func space(_ stream: SessionStream) -> Int {
         guard stream.state != .gone, !stream.isAbandoned, stream.send.end == .open else { return 0 }

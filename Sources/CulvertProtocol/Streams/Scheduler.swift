@@ -18,6 +18,9 @@ struct Scheduler {
 
     var hasPinned: Bool { !pinned.isEmpty }
 
+    /// Streams that may have something to send.
+    var count: Int { fresh.count + backlogged.count }
+
     var isEmpty: Bool { fresh.isEmpty && backlogged.isEmpty }
 
     /// Bytes of one turn. A control stream falls behind bulk only once it has used up a longer one without a pause.

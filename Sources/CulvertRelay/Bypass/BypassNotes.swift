@@ -26,7 +26,9 @@ final class BypassNotes: EventHandler {
 
     private let loop: EventLoop
     private let descriptor: Descriptor
+    /// Until the stream has ended: while the peer may still say something, there has to be somebody to hear it.
     private var registration: Registration?
+    private var isClosed = false
     private var text: [UInt8] = []
     private let take: (Note) -> Void
     private let ended: () -> Void
@@ -49,9 +51,10 @@ final class BypassNotes: EventHandler {
         _ = Array((note.line + "\n").utf8).withUnsafeBytes { descriptor.write($0) }
     }
 
+    /// Says and hears no more.
     func close() {
-        guard let registration = registration.take() else { return }
-        loop.deregister(registration)
+        guard !isClosed else { return }
+        isClosed = true
         descriptor.shutdownWrite()
     }
 
@@ -64,23 +67,26 @@ final class BypassNotes: EventHandler {
                     text += buffer[..<count]
                     takeLines()
                 case .wouldBlock: return
-                case .endOfStream, .failed: return end()
+                case .endOfStream, .failed:
+                    if let registration = registration.take() { loop.deregister(registration) }
+                    return end()
                 }
             }
         }
     }
 
     private func takeLines() {
-        while registration != nil, let end = text.firstIndex(of: UInt8(ascii: "\n")) {
+        while !isClosed, let end = text.firstIndex(of: UInt8(ascii: "\n")) {
             guard let note = Note(line: String(decoding: text[..<end], as: UTF8.self)) else { return self.end() }
             text.removeFirst(end + 1)
             take(note)
         }
+        if isClosed { text = [] }
         if text.count > Self.longest { end() }
     }
 
     private func end() {
-        guard registration != nil else { return }
+        guard !isClosed else { return }
         close()
         ended()
     }

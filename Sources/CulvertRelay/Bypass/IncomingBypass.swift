@@ -143,11 +143,11 @@ final class IncomingBypass: LoopTask {
 
     private func fail(_ text: String) {
         switch state {
-        case .waiting, .preparing:
+        case .carrying where start != nil: leg?.bypassLost("from", connection?.remote ?? "", text)
+        case .waiting, .preparing, .carrying:
+            // All bytes so far have come in the session, and so will the others.
             close()
             leg?.bypassDelivered()
-            session.forget(self)
-        case .carrying: leg?.bypassLost("from", connection?.remote ?? "", text)
         case .over: break
         }
     }

@@ -154,6 +154,11 @@ final class OutgoingBypass: LoopTask {
         if case .carrying = state { leg.pump() }
     }
 
+    /// The local socket has said all it has to say, before anything took the connection.
+    func giveUp() {
+        if case .preparing = state { close() }
+    }
+
     /// Before anything took the connection, nothing is lost but the hope for it.
     private func fail(_ text: String) {
         switch state {

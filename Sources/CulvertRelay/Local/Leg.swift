@@ -12,6 +12,8 @@ final class Leg: EventHandler {
     /// Send buffer of a local socket: room for one batch, so that it goes out in one write.
     static let bufferSize = 512 << 10
 
+    /// Bytes that are read at once of a stream that is not known to have more.
+    private static let chunk = 64 << 10
     /// Bytes after which a stream counts as bulk, which may pass by the session.
     private static let bulk: UInt64 = 8 << 20
 
@@ -32,6 +34,10 @@ final class Leg: EventHandler {
     private var mayRead = false
     private var mayWrite = false
     private var readEnded = false
+    /// The socket had more to say than was read, the last time.
+    private(set) var isBulk = false
+    /// It waits for its turn to be read.
+    var isQueued = false
     private var writeEnded = false
     /// Why the local side no longer takes bytes; what still arrives is dropped until the peer knows.
     private var broken: ResetReason?
@@ -104,19 +110,23 @@ final class Leg: EventHandler {
     func ready(_ events: ReadyEvents) {
         if events.contains(.readable) { mayRead = true }
         if events.contains(.writable) { mayWrite = true }
-        if mayRead { pump() }
+        if mayRead { owner.read(self) }
         if mayWrite { drain() }
         owner.attend()
     }
 
     /// Reads as much as the stream takes.
-    func pump() {
+    /// - Parameter once: a chunk at most, in one system call.
+    func pump(once: Bool = false) {
         if let outgoing, outgoing.isInCharge { return outgoing.carry() }
         bypassIfBulk()
+        var hasRead = false
         while mayRead, !readEnded, !isOver, descriptor != nil {
             let space = session.space(stream)
-            guard space > 0 else { return }
-            let outcome = session.write(stream, upTo: space, now: loop.now) { spaces in
+            isBulk = true
+            guard space > 0, !(once && hasRead) else { return }
+            hasRead = true
+            let outcome = session.write(stream, upTo: once ? min(space, Self.chunk) : space, now: loop.now) { spaces in
                 let outcome = descriptor!.read(into: spaces)
                 if case .bytes(let count) = outcome { return (count, outcome) }
                 return (0, outcome)
@@ -127,8 +137,10 @@ final class Leg: EventHandler {
                 continue
             case .wouldBlock:
                 mayRead = false
+                isBulk = false
             case .endOfStream:
                 readEnded = true
+                outgoing?.giveUp()
                 if broken == nil { session.finish(stream, now: loop.now) }
             case .failed(let errno):
                 readEnded = true

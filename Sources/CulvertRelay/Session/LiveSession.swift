@@ -10,6 +10,9 @@ import Logging
 final class LiveSession: LoopTask, LaneOwner {
     /// Times in a row that room on the lane lets streams read on before other descriptors get their turn.
     private static let rounds = 4
+    /// Streams that wait for their turn to send, from which on bulk is left in the local sockets. What a thousand streams had
+    /// read ahead would be out of the processor's cache long before it is sent.
+    private static let mostReadAhead = 8
     /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
     private static let mostLanes = 32
 
@@ -38,6 +41,8 @@ final class LiveSession: LoopTask, LaneOwner {
     private var unsaidFarewell: String?
     /// Legs that have to do something that they could not while the protocol core was at work.
     private var revisits: [Leg] = []
+    /// Legs with bulk that is to be read, in turn.
+    private var readers = Readers()
     /// Bypasses that the peer has asked for.
     private var bypasses: [IncomingBypass] = []
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
@@ -155,9 +160,10 @@ final class LiveSession: LoopTask, LaneOwner {
         receive()
         for _ in 0..<Self.rounds {
             handleEvents()
+            readBulk()
             guard !isOver else { return }
             for link in links { link.lane.flush(session, link.half) }
-            guard session.hasEvents else { break }
+            guard session.hasEvents || mayReadBulk else { break }
         }
         for link in links { if let failure = link.lane.failure { lost(link, failure) } }
         guard !isOver else { return }
@@ -165,7 +171,7 @@ final class LiveSession: LoopTask, LaneOwner {
         if mayEnd, session.streamCount == 0, legs.isEmpty, links.allSatisfy(\.lane.isFlushed), !session.wantsToTransmit {
             return end(.shutdown, "drained")
         }
-        if session.hasEvents || links.contains(where: \.lane.mayRead) { attend() }
+        if session.hasEvents || mayReadBulk || links.contains(where: \.lane.mayRead) { attend() }
         arm()
     }
 
@@ -237,7 +243,7 @@ final class LiveSession: LoopTask, LaneOwner {
             arm()
             peer.established(self, hello)
         case .opened(let stream): peer.opened(stream, on: self)
-        case .writable(let stream): leg(of: stream)?.pump()
+        case .writable(let stream): if let leg = leg(of: stream) { readers.append(leg) }
         case .ended(let stream): leg(of: stream)?.drain()
         case .reset(let stream, let reason): leg(of: stream)?.peerReset(reason)
         case .closed(let stream): leg(of: stream)?.finish()
@@ -290,6 +296,23 @@ final class LiveSession: LoopTask, LaneOwner {
         leg.stream.context = nil
         legs[ObjectIdentifier(leg)] = nil
         attend()
+    }
+
+    /// A leg's local socket has something to say.
+    func read(_ leg: Leg) {
+        if session.backlog < Self.mostReadAhead && readers.isEmpty {
+            leg.pump()
+        } else {
+            // Who says little is not to wait behind bulk, and who says much is known by what is left.
+            if !leg.isBulk { leg.pump(once: true) }
+            if leg.isBulk { readers.append(leg) }
+        }
+    }
+
+    private var mayReadBulk: Bool { !readers.isEmpty && session.backlog < Self.mostReadAhead && !links.isEmpty }
+
+    private func readBulk() {
+        while mayReadBulk, !isOver, let leg = readers.popFirst() { leg.pump() }
     }
 
     func revisit(_ leg: Leg) {
