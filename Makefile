@@ -12,7 +12,7 @@ BINARY := .build/release/culvert
 
 MINUTES ?= 10
 
-.PHONY: help build install demo lab test test-ktls test-emulated soak fuzz clean
+.PHONY: help build install demo lab test test-paths test-ktls test-emulated soak fuzz clean
 .PHONY: bench bench-latency bench-streams bench-compression bench-netem bench-migrations
 
 help: ## say what there is
@@ -58,6 +58,12 @@ fuzz: ## look for faults of the protocol core with libFuzzer; ARGS=600: seconds 
 		ASAN_OPTIONS=detect_leaks=0 Tests/Fuzz/.build/release/Fuzz$$target -max_total_time=$(or $(ARGS),300) -max_len=600 \
 			-timeout=20 -artifact_prefix=Tests/Fuzz/Corpus/$$target/fault- Tests/Fuzz/Corpus/$$target; \
 	done
+
+test-paths: ## fill simulated paths up to 100 Gb/s and 100 ms; takes a release build and 5 GB of memory
+	packaging/dependencies.sh test
+	swift build --configuration release -Xswiftc -enable-testing --scratch-path .build/optimized --build-tests
+	swift test --configuration release -Xswiftc -enable-testing --scratch-path .build/optimized --skip-build \
+		--filter '^CulvertProtocolTests\.PathTests/'
 
 test-ktls: ## test TLS by the kernel, in an emulated machine
 	packaging/dependencies.sh emulated
