@@ -6,6 +6,8 @@ extension LibvirtMigration {
 
     /// For libvirt to put the guest back.
     private static let restoreLimit = Duration.seconds(30)
+    /// Times that asking may fail before anything was asked.
+    private static let mostFailures = 30
 
     func recover(from fault: LibvirtFault) async -> MigrationError {
         // First, because giving up makes resets of its own, in which the cause would be lost.
@@ -85,9 +87,22 @@ extension LibvirtMigration {
 
     private func whereabouts() async -> Outcome {
         let deadline = ContinuousClock.now + Self.restoreLimit
+        var failures = 0
         while true {
-            guard let text = try? await virsh.askAll(["domstate --reason \(uuid)", "domjobinfo --rawstats \(uuid)"]) else {
-                return (.unknown, "the source's libvirt does not answer; look there with 'virsh domstate \(plan.domain)'")
+            let text: String
+            do throws(VirshError) {
+                text = try await virsh.askAll(["domstate --reason \(uuid)", "domjobinfo --rawstats \(uuid)"])
+            } catch {
+                failures += 1
+                // A host may lack a process or a descriptor for a moment; where the guest is matters more than that.
+                if error.kind == .notStarted, failures < Self.mostFailures {
+                    await wake.wait(upTo: .milliseconds(100))
+                    continue
+                }
+                return (
+                    .unknown,
+                    "the source's libvirt does not answer (\(error)); look there with 'virsh domstate \(plan.domain)'"
+                )
             }
             let settled = !JobStatistics(text).isUnderway
             let state = DomainState(text)

@@ -168,6 +168,19 @@ struct LibvirtMigrationTests {
         #expect(error.guest == .untouched)
     }
 
+    /// A host may lack processes or descriptors for a moment; where the guest is has to be found out all the same.
+    @Test func asksAgainWhereTheGuestIsIfVirshDoesNotStart() async throws {
+        let virsh = try FakeVirsh(
+            migrate: """
+                mv virsh hidden
+                (sleep 2; mv hidden virsh) >/dev/null 2>&1 &
+                echo 'error: migration was interrupted' >&2; exit 1
+                """)
+        let (migration, tunnel) = migration(virsh, plan(virsh))
+        let error = try await failure(of: migration, tunnel)
+        #expect(error.guest == .source)
+    }
+
     @Test func doesNotAbortAGuestThatHasMoved() async throws {
         let virsh = try FakeVirsh(
             migrate: """
