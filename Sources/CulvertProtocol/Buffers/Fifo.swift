@@ -1,9 +1,11 @@
 /// A queue on an array: appends at the end, takes from the front, both in constant time.
-struct Fifo<Element> {
+public struct Fifo<Element> {
     private var elements: [Element?] = []
     private var head = 0
 
-    var isEmpty: Bool { head == elements.count }
+    public init() {}
+
+    public var isEmpty: Bool { head == elements.count }
     var count: Int { elements.count - head }
     var first: Element? { isEmpty ? nil : elements[head] }
 
@@ -13,9 +15,9 @@ struct Fifo<Element> {
         set { elements[head + position] = newValue }
     }
 
-    mutating func append(_ element: Element) { elements.append(element) }
+    public mutating func append(_ element: Element) { elements.append(element) }
 
-    mutating func popFirst() -> Element? {
+    public mutating func popFirst() -> Element? {
         guard !isEmpty else { return nil }
         defer {
             head += 1

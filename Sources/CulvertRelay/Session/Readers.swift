@@ -1,9 +1,10 @@
+import CulvertProtocol
+
 /// Legs that wait for their turn to be read, each once.
 struct Readers {
-    private var legs: [Leg] = []
-    private var head = 0
+    private var legs = Fifo<Leg>()
 
-    var isEmpty: Bool { head == legs.count }
+    var isEmpty: Bool { legs.isEmpty }
 
     mutating func append(_ leg: Leg) {
         guard !leg.isQueued else { return }
@@ -12,14 +13,8 @@ struct Readers {
     }
 
     mutating func popFirst() -> Leg? {
-        guard !isEmpty else { return nil }
-        let leg = legs[head]
-        head += 1
-        if head * 2 > legs.count {
-            legs.removeFirst(head)
-            head = 0
-        }
-        leg.isQueued = false
+        let leg = legs.popFirst()
+        leg?.isQueued = false
         return leg
     }
 }
