@@ -52,7 +52,7 @@ final class BypassDialler {
     }
 
     private func attach(_ connection: SecuredConnection) {
-        guard connection.engine.peer.names.contains(peer.settings.identity.lowercased()) else {
+        guard peer.isOtherEnd(of: connection) else {
             return finish(.failure(BypassFailure("\(connection.remote) is not \(peer.name)")))
         }
         guard connection.say(Attach(token: token).frame) else {

@@ -140,8 +140,8 @@ final class Dialler {
 
     /// The other end has a good certificate; it has to be the one of this peer.
     private func identify(_ connection: SecuredConnection, at address: Endpoint) {
-        let names = connection.engine.peer.names
-        guard names.contains(peer.settings.identity.lowercased()) else {
+        guard peer.isOtherEnd(of: connection) else {
+            let names = connection.engine.peer.names
             return failed(
                 "\(address.address): its certificate names \(names.isEmpty ? "nobody" : names.joined(separator: ", ")), "
                     + "not '\(peer.settings.identity)'; is the address right? if so, set peers.\(peer.name).identity")

@@ -119,6 +119,11 @@ final class Peer {
         }
     }
 
+    /// Whether who has proved an identity there is this peer.
+    func isOtherEnd(of connection: SecuredConnection) -> Bool {
+        connection.engine.peer.names.contains(settings.identity.lowercased())
+    }
+
     /// A connection of the peer came to nothing.
     func refused(_ lane: DirectLane, _ text: String) {
         lastError = text
