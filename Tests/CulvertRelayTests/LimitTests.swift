@@ -164,21 +164,39 @@ import Testing
     }
 
     @Test func anAddressThatDoesNotAnswerGetsItsTimeAndNoMore() async throws {
-        // A queue of one that is full: the kernel drops what else asks.
+        try await withSilentAddress { silent in
+            try await withEchoPair { setup in
+                setup.a.limits.connectTimeout = .seconds(1)
+                setup.a.peers[0].addresses = [silent]
+            } run: { pair in
+                try await pair.a.expectError("no answer within 1.0 seconds", of: "b")
+                try await pair.dial([silent, pair.port(of: .b)])
+                try await Bystander(pair.connect("echo")).finish()
+            }
+        }
+    }
+
+    /// A stream that waits for a session does not hear of addresses that a reload has taken away.
+    @Test func whoWaitsIsServedByTheNewAddresses() async throws {
+        try await withSilentAddress { silent in
+            try await withEchoPair { setup in
+                setup.a.limits.connectTimeout = .seconds(5)
+                setup.a.peers[0].addresses = [silent]
+            } run: { pair in
+                let client = try await pair.connect("echo")
+                try await eventually("the client waits") { await pair.a.status().forward("echo")?.active == 1 }
+                try await pair.dial([pair.port(of: .b)])
+                try await Bystander(client).finish()
+            }
+        }
+    }
+
+    /// An address of which nothing is ever heard: a queue of one that is full, so that the kernel drops what else asks.
+    private func withSilentAddress(_ body: (Endpoint) async throws -> Void) async throws {
         let full = try PlainSocket.listen(PlainSocket.anyPort, backlog: 0)
         let filler = try PlainSocket.connect(full.endpoint)
-        try await withEchoPair { setup in
-            setup.a.limits.connectTimeout = .seconds(1)
-            setup.b.listen = [PlainSocket.anyPort]
-            setup.a.peers[0].addresses = [full.endpoint]
-        } run: { pair in
-            try await pair.a.expectError("no answer within 1.0 seconds", of: "b")
-            var settings = pair.setup.a
-            settings.peers[0].addresses = [full.endpoint, try await pair.port(of: .b)]
-            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
-            try await Bystander(pair.connect("echo")).finish()
-        }
-        filler.close()
+        defer { filler.close() }
+        try await body(full.endpoint)
     }
 
     // MARK: Scene

@@ -61,6 +61,13 @@ final class Dialler {
         tryNext()
     }
 
+    /// Gives up the try that is under way and begins another, with the addresses as they are now.
+    func startOver() {
+        stop()
+        pause = Self.firstPause
+        dial()
+    }
+
     /// A connection is being made.
     var isTrying: Bool {
         switch state {

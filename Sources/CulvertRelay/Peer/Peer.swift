@@ -76,6 +76,10 @@ final class Peer {
         }
         guard settings != old, farewell == nil else { return }
         adjustDiallers()
+        if settings.addresses != old.addresses {
+            // Who waits for this try would get what becomes of addresses that are no longer.
+            for dialler in diallers where dialler.isTrying { dialler.startOver() }
+        }
         if usable != nil { dialFurtherLanes() } else if !isConnecting { diallers.first?.dial() }
     }
 

@@ -124,6 +124,13 @@ struct RelayPair: Sendable {
         return try await onThread { try PlainSocket.connect(endpoint) }
     }
 
+    /// Reloads `a` with other addresses of `b`.
+    func dial(_ addresses: [Endpoint]) async throws {
+        var settings = setup.a
+        settings.peers[0].addresses = addresses
+        try await a.apply(settings: settings, tls: setup.credentialsOfA)
+    }
+
     /// Opens a forward of `a` to `service` of `b`, and removes it however `body` ends.
     func withForward<Value>(
         to service: String, _ edit: (inout ForwardSettings) -> Void = { _ in },
