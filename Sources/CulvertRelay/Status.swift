@@ -121,6 +121,8 @@ public struct ForwardStatus: Sendable, Codable, Equatable {
     public var to: String
     /// `config` for those of the configuration file, else `admin`.
     public var origin: String
+    /// When it goes unless it is renewed, seconds since 1970; nil if it has no lease.
+    public var expires: Double?
     /// Connections accepted so far and still open.
     public var accepted: UInt64
     public var active: Int

@@ -14,6 +14,7 @@ final class Forward {
     private let peer: Peer
     private var listener: Listener?
     private var lease: TimerHandle?
+    private var expires: Double?
     private let onExpiry: @Sendable (String) -> Void
 
     private var accepted: UInt64 = 0
@@ -54,6 +55,7 @@ final class Forward {
     func renew() {
         guard let time = settings.lease, isListening else { return }
         if let lease = lease.take() { peer.loop.cancel(lease) }
+        expires = wallClock() + time / .seconds(1)
         lease = peer.loop.schedule(after: time) { [self] in
             peer.logger.info("forward \(id) at \(endpoint) removed: its lease of \(time) ran out")
             close()
@@ -64,6 +66,7 @@ final class Forward {
     /// Accepts no more. Streams that came through it go on.
     func close() {
         if let lease = lease.take() { peer.loop.cancel(lease) }
+        expires = nil
         listener?.close()
         listener = nil
     }
@@ -83,7 +86,7 @@ final class Forward {
 
     var status: ForwardStatus {
         ForwardStatus(
-            id: id, listen: endpoint.description, to: settings.to.description, origin: origin.rawValue,
+            id: id, listen: endpoint.description, to: settings.to.description, origin: origin.rawValue, expires: expires,
             accepted: accepted, active: active, ended: outcomes)
     }
 }
