@@ -52,8 +52,10 @@ let package = Package(
             swiftSettings: settings),
 
         // What Culvert is measured with; see bench/README.md.
+        .target(name: "CSplice", path: "bench/splice"),
         .target(
-            name: "BenchSockets", dependencies: ["CulvertIO", "CLinux"], path: "bench/sockets", swiftSettings: settings),
+            name: "BenchSockets", dependencies: ["CulvertIO", "CLinux", "CSplice"], path: "bench/sockets",
+            swiftSettings: settings),
         .target(
             name: "CulvertBench",
             dependencies: [

@@ -54,8 +54,7 @@ public struct SocketError: Error, CustomStringConvertible {
 
     init(description: String) { self.description = description }
 
-    /// Takes the cause from `errno`.
-    init(_ action: String, _ object: some CustomStringConvertible) {
-        description = "cannot \(action) \(object): \(String(cString: strerror(errno)))"
+    init(_ action: String, _ object: some CustomStringConvertible, _ cause: CInt = errno) {
+        description = "cannot \(action) \(object): \(String(cString: strerror(cause)))"
     }
 }

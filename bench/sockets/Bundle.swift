@@ -21,7 +21,7 @@ public final class Bundle {
     public init(_ purpose: Purpose) throws(SocketError) {
         self.purpose = purpose
         epoll = clinux_epoll_create()
-        guard epoll >= 0 else { throw failure("watch", "sockets", epoll) }
+        guard epoll >= 0 else { throw SocketError("watch", "sockets", -epoll) }
     }
 
     deinit {
@@ -54,7 +54,7 @@ public final class Bundle {
     public func send(_ index: Int, _ bytes: UnsafeRawBufferPointer) throws(SocketError) -> Int {
         let sent = clinux_send(descriptors[index], bytes.baseAddress, bytes.count)
         if sent == -Int(EAGAIN) { return 0 }
-        guard sent >= 0 else { throw failure("send to", "stream \(index)", CInt(sent)) }
+        guard sent >= 0 else { throw SocketError("send to", "stream \(index)", -CInt(sent)) }
         return sent
     }
 
@@ -62,7 +62,7 @@ public final class Bundle {
     public func receive(_ index: Int, _ buffer: UnsafeMutableRawBufferPointer) throws(SocketError) -> Int? {
         let received = clinux_read(descriptors[index], buffer.baseAddress, buffer.count)
         if received == -Int(EAGAIN) { return nil }
-        guard received >= 0 else { throw failure("receive from", "stream \(index)", CInt(received)) }
+        guard received >= 0 else { throw SocketError("receive from", "stream \(index)", -CInt(received)) }
         return received
     }
 
@@ -80,11 +80,6 @@ public final class Bundle {
 
     private func watch(_ index: Int, _ events: EPOLL_EVENTS) throws(SocketError) {
         let result = clinux_epoll_add(epoll, descriptors[index], events.rawValue, UInt64(index))
-        guard result == 0 else { throw failure("watch", "stream \(index)", result) }
+        guard result == 0 else { throw SocketError("watch", "stream \(index)", -result) }
     }
-}
-
-/// From what the functions of CLinux return.
-private func failure(_ action: String, _ object: String, _ result: CInt) -> SocketError {
-    SocketError(description: "cannot \(action) \(object): \(String(cString: strerror(-result)))")
 }

@@ -7,8 +7,8 @@ import Glibc
 /// The measuring programs block on purpose: with one stream and one thread there is nothing else to do, and no cheaper
 /// way to wait.
 public struct Socket: ~Copyable, Sendable {
-    private let descriptor: CInt
-    private let endpoint: Endpoint
+    let descriptor: CInt
+    let endpoint: Endpoint
 
     fileprivate init(descriptor: CInt, endpoint: Endpoint) {
         self.descriptor = descriptor
