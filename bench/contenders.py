@@ -140,10 +140,14 @@ class Culvert(Contender):
     name = "culvert"
     program = CULVERT
 
-    def __init__(self, name: str = name, lanes: int = 1, compression: str = "none"):
+    def __init__(
+            self, name: str = name, lanes: int = 1, compression: str = "none", backend: str = "openssl",
+            tls: str = "userspace"):
         self.name = name
         self.lanes = lanes
         self.compression = compression
+        self.backend = backend
+        self.tls = tls
 
     def version(self) -> str:
         return self.asked("--version").strip()
@@ -153,7 +157,7 @@ class Culvert(Contender):
   - {{ listen: "unix:{flow.entry}", to: "far/{flow.name}" }}""" for flow in route.flows)
         return self._serve(route, own, "near", "127.0.0.1:0", f"""
 peers:
-  far: {{ addresses: ["{route.host}:{route.port}"], lanes: {self.lanes}, compression: {self.compression} }}
+  far: {{ addresses: ["{route.host}:{route.port}"], lanes: {self.lanes}, {self._agreed()} }}
 forwards: {forwards}
 """)
 
@@ -162,9 +166,13 @@ forwards: {forwards}
   {flow.name}: {{ connect: "unix:{flow.exit}", allow: [near] }}""" for flow in route.flows)
         return self._serve(route, own, "far", f"{route.host}:{route.port}", f"""
 peers:
-  near: {{ addresses: [], compression: {self.compression} }}
+  near: {{ addresses: [], {self._agreed()} }}
 services: {services}
 """)
+
+    def _agreed(self) -> str:
+        """What both say of each other."""
+        return f"compression: {self.compression}, tls: {self.tls}"
 
     def _serve(self, route: Route, own: Identity, name: str, listen: str, extra: str) -> list[str]:
         configuration = route.write(f"{name}.yaml", f"""
@@ -173,6 +181,7 @@ relay:
   listen: ["{listen}"]
   admin: {route.directory}/{name}.admin
 tls:
+  backend: {self.backend}
   ca: {own.authority}
   certificate: {own.certificate}
   key: {own.key}
@@ -407,12 +416,26 @@ class Floor(Contender):
 
     name = "floor"
     program = str(PRODUCTS / "culvert-floor")
+    near_does, far_does = "seal", "open"
 
     def version(self) -> str:
         return "bare AES-256-GCM records of 16 KiB, 256 KiB a system call"
 
     def near(self, route: Route, own: Identity) -> list[str]:
-        return [self.executable(), "seal", "--listen", f"unix:{route.flows[0].entry}", "--to", f"tcp:{route.host}:{route.port}"]
+        return self._carry(self.near_does, f"unix:{route.flows[0].entry}", f"tcp:{route.host}:{route.port}")
 
     def far(self, route: Route, own: Identity) -> list[str]:
-        return [self.executable(), "open", "--listen", f"tcp:{route.host}:{route.port}", "--to", f"unix:{route.flows[0].exit}"]
+        return self._carry(self.far_does, f"tcp:{route.host}:{route.port}", f"unix:{route.flows[0].exit}")
+
+    def _carry(self, how: str, source: str, target: str) -> list[str]:
+        return [self.executable(), how, "--listen", source, "--to", target]
+
+
+class Splice(Floor):
+    """The same for plaintext, which need not enter a process."""
+
+    name = "splice"
+    near_does = far_does = "splice"
+
+    def version(self) -> str:
+        return "splice(2) through a pipe of 256 KiB"
