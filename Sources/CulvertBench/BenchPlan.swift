@@ -2,6 +2,7 @@ import BenchSockets
 import CulvertCompression
 import CulvertDaemon
 import CulvertTLS
+import Foundation
 
 /// What is to be measured, and how often.
 public struct BenchPlan: Sendable {
@@ -22,19 +23,35 @@ public struct BenchPlan: Sendable {
     public struct Setup: Sendable, Codable, Equatable {
         public var backend: TLSBackend
         public var cipher: Cipher
+        public var records: TLSRecords
+        /// Whose cipher the records have, by name, as in `ipsec-mb 1.3.0`. Presumed to be the backend's until an engine or
+        /// a relay has told.
+        public internal(set) var sealer: String
         public var lanes: Int
         public var streams: Int
         public var compression: CompressionMode
 
         public init(
-            backend: TLSBackend = .openssl, cipher: Cipher = .aes256, lanes: Int = 1, streams: Int = 1,
-            compression: CompressionMode = .none
+            backend: TLSBackend = .openssl, cipher: Cipher = .aes256, records: TLSRecords = .auto, lanes: Int = 1,
+            streams: Int = 1, compression: CompressionMode = .none
         ) {
             self.backend = backend
             self.cipher = cipher
+            self.records = records
+            sealer = backend.name
             self.lanes = lanes
             self.streams = streams
             self.compression = compression
+        }
+
+        /// Takes over what two ends have come to.
+        /// - Parameter summary: an engine's, which a relay's status repeats; see `TLSEngine.summary`.
+        mutating func adopt(_ summary: String) {
+            backend = summary.hasPrefix(TLSBackend.gnutls.name) ? .gnutls : .openssl
+            cipher = summary.contains("AES_128") ? .aes128 : .aes256
+            let faster = summary.components(separatedBy: ", records by ").dropFirst().first
+            records = faster == nil ? .library : .auto
+            sealer = faster ?? backend.name
         }
     }
 
@@ -70,6 +87,8 @@ public enum Cipher: String, Sendable, Codable, CaseIterable {
 
     public var name: String { rawValue.uppercased() }
 }
+
+extension TLSRecords: Codable {}
 
 extension TLSBackend: Codable {
     public var name: String {

@@ -27,9 +27,9 @@ public struct Benchmark: Sendable {
             case .pattern(let content): Pattern(content)
             case .file(let path): try Pattern(file: path)
             }
-        let setups = try resolvedSetups()
+        let setups = try resolvedSetups(credentials)
         let limits = try HostLimits.measure(
-            bytes: plan.probeBytes, ciphers: Self.ciphers(of: setups), credentials, in: scratch.path, progress: progress)
+            bytes: plan.probeBytes, setups, credentials, in: scratch.path, progress: progress)
         let samples =
             switch plan.place {
             case .local(let program): try measureLocally(program, setups, pattern, credentials)
@@ -38,16 +38,15 @@ public struct Benchmark: Sendable {
         return BenchReport(plan, host, limits, Array(zip(setups, samples)))
     }
 
-    /// Each once, in order.
-    private static func ciphers(of setups: [BenchPlan.Setup]) -> [(TLSBackend, Cipher)] {
-        setups.enumerated().filter { index, setup in
-            !setups[..<index].contains { $0.backend == setup.backend && $0.cipher == setup.cipher }
-        }.map { ($0.element.backend, $0.element.cipher) }
-    }
-
-    /// With a running relay, backend, cipher, lanes and compression are what it has.
-    private func resolvedSetups() throws -> [BenchPlan.Setup] {
-        guard case .peer(let service, let admin) = plan.place else { return plan.setups }
+    /// With what TLS comes to on this host. With a running relay, TLS, lanes and compression are what it has.
+    private func resolvedSetups(_ credentials: Credentials) throws -> [BenchPlan.Setup] {
+        guard case .peer(let service, let admin) = plan.place else {
+            return try plan.setups.map { asked in
+                var setup = asked
+                setup.adopt(try EnginePair(setup, credentials).summary)
+                return setup
+            }
+        }
         let name = service.prefix { $0 != "/" }
         guard let peer = try admin.status().peers.first(where: { $0.name == name }) else {
             throw BenchError("the relay at \(admin.path) has no peer '\(name)'; 'culvert status' lists them")
@@ -57,8 +56,7 @@ public struct Benchmark: Sendable {
         }
         return plan.setups.map { asked in
             var setup = asked
-            setup.backend = lane.tls.hasPrefix(TLSBackend.gnutls.name) ? .gnutls : .openssl
-            setup.cipher = lane.tls.contains("AES_128") ? .aes128 : .aes256
+            setup.adopt(lane.tls)
             setup.lanes = session.lanes.count
             setup.compression = CompressionMode(rawValue: session.compression.mode) ?? .none
             return setup

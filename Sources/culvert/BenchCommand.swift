@@ -16,13 +16,18 @@ struct BenchCommand: ParsableCommand {
         discussion: """
             By itself it starts two relays on this host with certificates of their own, and takes everything away \
             again. With --through it measures a running relay and its peer, where a service has to lead to \
-            'culvert bench serve'. --backend, --lanes, --streams and --compression may be given several times; all that \
-            comes of combining them is measured in alternation.
+            'culvert bench serve'. --backend, --records, --lanes, --streams and --compression may be given several \
+            times; all that comes of combining them is measured in alternation.
             """,
         subcommands: [Serve.self, Relay.self])
 
-    @Option(help: ArgumentHelp("The library that encrypts: openssl or gnutls.", valueName: "library"))
+    @Option(help: ArgumentHelp("The library that shakes hands: openssl or gnutls.", valueName: "library"))
     var backend: [TLSBackend] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Whose ciphers encrypt then: auto, the fastest of this host; library, the backend's.", valueName: "whose"))
+    var records: [TLSRecords] = []
 
     @Option(help: "aes-256-gcm, as between relays with certificates, or aes-128-gcm, as with pre-shared keys.")
     var cipher: Cipher?
@@ -75,8 +80,9 @@ struct BenchCommand: ParsableCommand {
         }
         guard let through else { return }
         try validateReference(through)
-        guard backend.isEmpty, lanes.isEmpty, compression.isEmpty, cipher == nil else {
-            throw ValidationError("With --through, the relays' configuration decides on backend, cipher, lanes and compression.")
+        guard backend.isEmpty, records.isEmpty, lanes.isEmpty, compression.isEmpty, cipher == nil else {
+            throw ValidationError(
+                "With --through, the relays' configuration decides on backend, records, cipher, lanes and compression.")
         }
     }
 
@@ -113,11 +119,13 @@ struct BenchCommand: ParsableCommand {
         for streams in streams.isEmpty ? [1] : streams {
             for lanes in lanes.isEmpty ? [1] : lanes {
                 for backend in backend.isEmpty ? [.openssl] : backend {
-                    for compression in compression.isEmpty ? [.none] : compression {
-                        setups.append(
-                            .init(
-                                backend: backend, cipher: cipher ?? .aes256, lanes: lanes, streams: streams,
-                                compression: compression))
+                    for records in records.isEmpty ? [.auto] : records {
+                        for compression in compression.isEmpty ? [.none] : compression {
+                            setups.append(
+                                .init(
+                                    backend: backend, cipher: cipher ?? .aes256, records: records, lanes: lanes,
+                                    streams: streams, compression: compression))
+                        }
                     }
                 }
             }
@@ -202,5 +210,6 @@ private struct BenchProgress: Sendable {
 }
 
 extension TLSBackend: ExpressibleByArgument {}
+extension TLSRecords: ExpressibleByArgument {}
 extension Cipher: ExpressibleByArgument {}
 extension CompressionMode: ExpressibleByArgument {}

@@ -7,7 +7,7 @@ import Testing
     private let limits = HostLimits(
         copy: 0.05, framing: .init(send: 0.03, receive: 0.04), unix: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
         tcp: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
-        ciphers: [.init(backend: .openssl, cipher: .aes256, seal: 0.3, open: 0.3)])
+        ciphers: [.init(sealer: "OpenSSL", cipher: .aes256, seal: 0.3, open: 0.3)])
 
     private func allowance(cores: Int, lanes: Int = 1, streams: Int = 1, isLocal: Bool = true) throws -> Allowance {
         try #require(Allowance(limits, cores: cores, .init(lanes: lanes, streams: streams), isLocal: isLocal))

@@ -1,4 +1,5 @@
 import CulvertDaemon
+import CulvertTLS
 import CulvertTestSupport
 import Foundation
 import Synchronization
@@ -42,14 +43,45 @@ import Testing
         let report = try Benchmark(small(.local(program: Self.culvert), setups), in: scratch) { stage in
             stages.withLock { _ = $0.insert(stage) }
         }.run()
-        #expect(report.rows.map(\.setup) == setups)
+        let expected = setups.map { Self.sealed($0) }
+        #expect(report.rows.map(\.setup) == expected)
         try check(report.rows)
         #expect(report.limits.framing.send > 0 && report.limits.framing.receive > 0)
         #expect(report.limits.ciphers.map(\.cipher) == [.aes256, .aes128])
-        #expect(stages.withLock { $0.contains("run 2 of 2, GnuTLS AES-128-GCM, 2 lanes, 3 streams: verifying") })
+        #expect(stages.withLock { $0.contains("run 2 of 2, \(expected[1].label): verifying") })
         #expect(!FileManager.default.fileExists(atPath: "\(scratch.path)/relays"))
         scratch.remove()
         #expect(!FileManager.default.fileExists(atPath: scratch.path))
+    }
+
+    @Test(.timeLimit(.minutes(2))) func theLibrarysOwnCiphersAreNamed() throws {
+        let report = try reportOfRelays(with: .library)
+        #expect(report.rows[0].setup.label == "OpenSSL AES-256-GCM, 1 lane, 1 stream")
+        #expect(report.limits.ciphers.map(\.sealer) == ["OpenSSL"])
+        #expect(report.text.contains("OpenSSL AES-256-GCM, seal"))
+        #expect(!report.text.contains("ipsec-mb"))
+    }
+
+    @Test(.enabled(if: fasterRecords != nil, "needs libipsec-mb"), .timeLimit(.minutes(2)))
+    func fasterCiphersAreNamedWhereTheySealTheRecords() throws {
+        let report = try reportOfRelays(with: .auto)
+        let name = try #require(Self.fasterRecords)
+        #expect(name.hasPrefix("ipsec-mb "))
+        #expect(report.rows[0].setup.label == "OpenSSL with \(name) AES-256-GCM, 1 lane, 1 stream")
+        #expect(report.limits.ciphers.map(\.sealer) == [name])
+        #expect(report.text.contains("\(name) AES-256-GCM, seal"))
+        #expect(!report.text.contains("OpenSSL AES-256-GCM"))
+        let json = try #require(JSONSerialization.jsonObject(with: JSONEncoder().encode(report)) as? [String: Any])
+        let setup = try #require((json["rows"] as? [[String: Any]])?.first?["setup"] as? [String: Any])
+        #expect(setup["sealer"] as? String == name)
+        #expect(setup["backend"] as? String == "openssl")
+    }
+
+    private func reportOfRelays(with records: TLSRecords) throws -> BenchReport {
+        let scratch = try Scratch()
+        defer { scratch.remove() }
+        let plan = small(.local(program: Self.culvert), [.init(records: records)])
+        return try Benchmark(plan, in: scratch, progress: { _ in }).run()
     }
 
     @Test(.timeLimit(.minutes(2))) func throughARunningRelay() throws {
@@ -70,7 +102,7 @@ import Testing
             small(.peer(service: "far/bench", admin: admin), [.init(streams: 2)]), in: scratch, progress: { _ in }
         ).run()
         // The relay knows best what it encrypts with.
-        #expect(report.rows.map(\.setup) == [.init(backend: .gnutls, streams: 2)])
+        #expect(report.rows.map(\.setup) == [Self.sealed(.init(backend: .gnutls, streams: 2))])
         try check(report.rows)
         #expect(report.through == "far/bench")
         pair.stop()
@@ -127,6 +159,22 @@ import Testing
         second.signal(SIGINT)
         #expect(try await second.waitForExit() == .code(0))
         #expect(!FileManager.default.fileExists(atPath: socket))
+    }
+
+    /// Whose ciphers relays prefer to their library's on this host, by name; nil: nobody's.
+    private static let fasterRecords: String? = {
+        guard let scratch = try? Scratch() else { return nil }
+        defer { scratch.remove() }
+        let summary = try? EnginePair(.openssl, .aes256, Credentials(in: scratch.path)).summary
+        return summary?.components(separatedBy: ", records by ").dropFirst().first
+    }()
+
+    /// The setup as relays on this host carry it out.
+    private static func sealed(_ asked: BenchPlan.Setup) -> BenchPlan.Setup {
+        var setup = asked
+        setup.records = fasterRecords == nil ? .library : .auto
+        setup.sealer = fasterRecords ?? asked.backend.name
+        return setup
     }
 
     /// Running processes whose command line names `directory`, as relays' do.

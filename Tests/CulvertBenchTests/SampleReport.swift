@@ -5,7 +5,7 @@ func sampleReport(data: String = "random") -> BenchReport {
     let limits = HostLimits(
         copy: 0.05, framing: .init(send: 0.03, receive: 0.04), unix: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
         tcp: .init(send: 0.1, receive: 0.1, megabytesPerSecond: 8000),
-        ciphers: [.init(backend: .openssl, cipher: .aes256, seal: 0.3, open: 0.3)])
+        ciphers: [.init(sealer: "OpenSSL", cipher: .aes256, seal: 0.3, open: 0.3)])
     func sample(seconds: Double, relay: Double?) -> BenchReport.Sample {
         BenchReport.Sample(
             bytes: 2_000_000_000, seconds: seconds, sendingRelay: relay, receivingRelay: relay,

@@ -17,8 +17,7 @@ public struct Allowance: Sendable, Codable, Equatable {
     /// Nil if a step of it was not measured; with compression what a byte costs depends on the byte.
     init?(_ limits: HostLimits, cores: Int, _ setup: BenchPlan.Setup, isLocal: Bool) {
         guard setup.compression == .none else { return nil }
-        guard let cipher = limits.ciphers.first(where: { $0.backend == setup.backend && $0.cipher == setup.cipher })
-        else { return nil }
+        guard let cipher = limits.ciphers.first(where: { $0.isCipher(of: setup) }) else { return nil }
         // Seconds of CPU time a GB, and the threads that share it.
         var stages = [
             (name: "the sender", cost: limits.unix.send, threads: setup.streams),

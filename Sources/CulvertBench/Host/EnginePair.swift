@@ -32,6 +32,10 @@ public final class EnginePair {
         }
     }
 
+    convenience init(_ setup: BenchPlan.Setup, _ credentials: Credentials) throws {
+        try self.init(setup.backend, setup.cipher, credentials, records: setup.records)
+    }
+
     private static func advance(_ engine: any TLSEngine, _ input: inout [UInt8], _ output: inout [UInt8]) throws {
         let consumed = try input.withUnsafeBytes { try engine.handshake($0).consumed }
         input.removeFirst(consumed)

@@ -22,10 +22,13 @@ public struct HostLimits: Sendable, Codable, Equatable {
 
     /// Seconds of CPU time a GB in the records of TLS 1.3.
     public struct CipherCost: Sendable, Codable, Equatable {
-        public var backend: TLSBackend
+        /// Whose cipher it is: a library's name, with its version if the records alone are its business.
+        public var sealer: String
         public var cipher: Cipher
         public var seal: Double
         public var open: Double
+
+        func isCipher(of setup: BenchPlan.Setup) -> Bool { sealer == setup.sealer && cipher == setup.cipher }
     }
 
     /// Seconds of CPU time a GB, from 64 MB of memory into a buffer of 256 KiB, as a relay's copies are.
@@ -39,7 +42,7 @@ public struct HostLimits: Sendable, Codable, Equatable {
 
     /// Medians of three rounds, in which the stages alternate.
     static func measure(
-        bytes: Int, ciphers kinds: [(TLSBackend, Cipher)], _ credentials: Credentials, in directory: String,
+        bytes: Int, _ setups: [BenchPlan.Setup], _ credentials: Credentials, in directory: String,
         progress: (String) -> Void
     ) throws -> HostLimits {
         let pattern = Pattern(.random)
@@ -54,9 +57,10 @@ public struct HostLimits: Sendable, Codable, Equatable {
             let unix = try socketCost(.unix(path: "\(directory)/alone.sock"), pattern, bytes)
             show("TCP on the loopback interface")
             let tcp = try socketCost(.tcp(host: "127.0.0.1", port: 0), pattern, bytes)
-            let ciphers = try kinds.map { backend, cipher in
-                show("\(backend.name) \(cipher.name)")
-                return try cipherCost(backend, cipher, credentials, bytes)
+            var ciphers: [CipherCost] = []
+            for setup in setups where !ciphers.contains(where: { $0.isCipher(of: setup) }) {
+                show("\(setup.sealer) \(setup.cipher.name)")
+                ciphers.append(try cipherCost(setup, credentials, bytes))
             }
             rounds.append(HostLimits(copy: copy, framing: framing, unix: unix, tcp: tcp, ciphers: ciphers))
         }
@@ -132,11 +136,11 @@ public struct HostLimits: Sendable, Codable, Equatable {
     }
 
     private static func cipherCost(
-        _ backend: TLSBackend, _ cipher: Cipher, _ credentials: Credentials, _ bytes: Int
+        _ setup: BenchPlan.Setup, _ credentials: Credentials, _ bytes: Int
     ) throws -> CipherCost {
-        let pair = try EnginePair(backend, cipher, credentials)
+        let pair = try EnginePair(setup, credentials)
         let batch = 256 << 10
         let speed = try pair.measure(batch: batch, piece: 64 << 10, batches: max(1, bytes / batch))
-        return CipherCost(backend: backend, cipher: cipher, seal: 1 / speed.seal, open: 1 / speed.open)
+        return CipherCost(sealer: setup.sealer, cipher: setup.cipher, seal: 1 / speed.seal, open: 1 / speed.open)
     }
 }

@@ -47,7 +47,7 @@ public struct Credentials: Sendable {
             case .keys(let file, _): "psk: \"\(file)\""
             case .directory(let path): "directory: \"\(path)\""
             }
-        return "{ backend: \(setup.backend.rawValue), \(kind) }"
+        return "{ backend: \(setup.backend.rawValue), records: \(setup.records.rawValue), \(kind) }"
     }
 
     private func keys(of host: String) -> String { "\(directory)/\(host).psk" }

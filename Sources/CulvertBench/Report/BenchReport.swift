@@ -76,9 +76,10 @@ public struct BenchReport: Sendable, Codable, Equatable {
 }
 
 extension BenchPlan.Setup {
-    /// `OpenSSL AES-256-GCM, 1 lane, 4 streams, lz4`.
+    /// `OpenSSL AES-256-GCM, 1 lane, 4 streams, lz4`, or `OpenSSL with ipsec-mb 1.3.0 AES-256-GCM, …`.
     public var label: String {
-        "\(backend.name) \(cipher.name), \(lanes) lane\(lanes == 1 ? "" : "s"), \(streams) stream\(streams == 1 ? "" : "s")"
+        let cipher = sealer == backend.name ? "\(sealer) \(cipher.name)" : "\(backend.name) with \(sealer) \(cipher.name)"
+        return "\(cipher), \(lanes) lane\(lanes == 1 ? "" : "s"), \(streams) stream\(streams == 1 ? "" : "s")"
             + (compression == .none ? "" : ", \(compression)")
     }
 }

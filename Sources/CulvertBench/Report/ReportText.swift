@@ -28,8 +28,8 @@ extension BenchReport {
         add("TCP loopback, send", limits.tcp.send)
         add("TCP loopback, receive", limits.tcp.receive)
         for cipher in limits.ciphers {
-            add("\(cipher.backend.name) \(cipher.cipher.name), seal", cipher.seal)
-            add("\(cipher.backend.name) \(cipher.cipher.name), open", cipher.open)
+            add("\(cipher.sealer) \(cipher.cipher.name), seal", cipher.seal)
+            add("\(cipher.sealer) \(cipher.cipher.name), open", cipher.open)
         }
         return table.text { $0 }
     }
