@@ -13,7 +13,7 @@ BINARY := .build/release/culvert
 MINUTES ?= 10
 
 .PHONY: help build install demo lab test test-paths test-ktls test-emulated soak fuzz clean
-.PHONY: bench bench-latency bench-streams bench-compression bench-netem bench-migrations
+.PHONY: bench bench-latency bench-streams bench-compression bench-netem bench-migrations bench-guest
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,10 @@ bench-migrations: ## move a guest by libvirt in several ways and compare; ARGS='
 	packaging/dependencies.sh lab
 	$(RELEASE) --product culvert
 	CULVERT_BINARY=$(CURDIR)/$(BINARY) bench/migrations $(ARGS)
+
+bench-guest: bench-tools ## move a paused guest's 2 GiB in plaintext, by QEMU's TLS and through relays, and compare
+	packaging/dependencies.sh demo
+	bench/guest $(ARGS)
 
 clean: ## remove what was built
 	rm -rf .build
