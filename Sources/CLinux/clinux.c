@@ -2,6 +2,8 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -92,6 +94,13 @@ int clinux_pending_error(int descriptor) {
     socklen_t length = sizeof error;
     if (getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) < 0) return -errno;
     return -error;
+}
+
+uint64_t clinux_link_busy(int descriptor) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return 0;
+    return info.tcpi_busy_time - info.tcpi_rwnd_limited;
 }
 
 int clinux_peer_pid(int descriptor) {

@@ -133,6 +133,10 @@ extension Descriptor {
         set(Int32(IPPROTO_TCP), TCP_KEEPCNT, 2)
     }
 
+    /// Nanoseconds so far in which a TCP connection had bytes under way while its receiver had room for more; 0 for other
+    /// sockets.
+    public var linkBusy: UInt64 { clinux_link_busy(rawValue) * 1000 }
+
     /// For the connection of one stream to a local program.
     ///
     /// - Parameter bufferSize: bytes of the send buffer, which the kernel doubles for its own overhead; nil leaves the

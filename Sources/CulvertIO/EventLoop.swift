@@ -40,6 +40,7 @@ public final class EventLoop: @unchecked Sendable {
     private var spareTasks: [any LoopTask] = []
     private var spareBodies: [@Sendable () -> Void] = []
     private var iterationStart: UInt64 = 0
+    private var waited: UInt64 = 0
 
     /// - Parameter name: of the thread, as `ps -L` and `perf` show it; Linux keeps 15 bytes.
     public init(name: String) throws(IOError) {
@@ -115,9 +116,14 @@ extension EventLoop {
     }
 
     /// CLOCK_MONOTONIC in nanoseconds, read now.
-    public static var monotonicNow: UInt64 {
+    public static var monotonicNow: UInt64 { read(CLOCK_MONOTONIC) }
+
+    /// Nanoseconds that this thread has had a processor. A system call, unlike `monotonicNow`.
+    public static var processorTime: UInt64 { read(CLOCK_THREAD_CPUTIME_ID) }
+
+    private static func read(_ clock: clockid_t) -> UInt64 {
         var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
+        clock_gettime(clock, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
@@ -135,6 +141,12 @@ extension EventLoop {
     public var now: UInt64 {
         preconditionCurrent()
         return iterationStart
+    }
+
+    /// Nanoseconds in which this loop had nothing to do, so far.
+    public var idle: UInt64 {
+        preconditionCurrent()
+        return waited
     }
 
     /// Watches both directions, edge-triggered; what is ready already is reported in the next iteration. The loop keeps
@@ -210,9 +222,11 @@ extension EventLoop {
 
     /// False once the loop is to end.
     private func runIteration() -> Bool {
-        let count = clinux_epoll_wait(epoll.rawValue, events, CInt(Self.eventCapacity), waitMilliseconds)
+        let waitStart = Self.monotonicNow
+        let count = clinux_epoll_wait(epoll.rawValue, events, CInt(Self.eventCapacity), waitMilliseconds(from: waitStart))
         precondition(count >= 0 || count == -EINTR, "\(IOError(errno: -count, operation: "epoll_wait"))")
         iterationStart = Self.monotonicNow
+        if tasks.isEmpty { waited += iterationStart - waitStart }
 
         var isWoken = false
         for index in 0..<Int(max(count, 0)) {
@@ -230,10 +244,9 @@ extension EventLoop {
     }
 
     /// How long nothing is due; -1 for ever. Rounded up, or the loop would spin through a timer's last millisecond.
-    private var waitMilliseconds: CInt {
+    private func waitMilliseconds(from now: UInt64) -> CInt {
         guard tasks.isEmpty else { return 0 }
         guard let deadline = timers.nextDeadline else { return -1 }
-        let now = Self.monotonicNow
         return deadline <= now ? 0 : CInt(clamping: (deadline - now + 999_999) / 1_000_000)
     }
 

@@ -196,7 +196,7 @@ import Testing
 
 /// Takes every block.
 private final class WillingCodec: BlockCodec {
-    func wants(_ count: Int, now: UInt64) -> Bool { true }
+    func wants() -> Bool { true }
     func compress(_ plain: UnsafeRawBufferPointer, into room: UnsafeMutableRawBufferPointer) -> Int? { nil }
     func decompress(_ block: UnsafeRawBufferPointer, into plain: UnsafeMutableRawBufferPointer) -> Bool { true }
 }

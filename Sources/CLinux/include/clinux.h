@@ -47,6 +47,8 @@ int clinux_bind(int descriptor, const struct sockaddr *address, socklen_t length
 int clinux_connect(int descriptor, const struct sockaddr *address, socklen_t length);
 int clinux_listen(int descriptor, int backlog);
 int clinux_set_option(int descriptor, int level, int option, int value);
+// Microseconds that a TCP connection had bytes under way while its receiver had room for more; 0 if it is none.
+uint64_t clinux_link_busy(int descriptor);
 // The error a non-blocking connect ended with: 0, or -errno.
 int clinux_pending_error(int descriptor);
 // The process at the other end of a UNIX socket.

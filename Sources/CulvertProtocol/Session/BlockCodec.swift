@@ -1,7 +1,7 @@
 /// Makes blocks of payload smaller for the wire. `Features.lz4` says that the peer can undo it.
 public protocol BlockCodec: AnyObject {
-    /// Whether the next block of so many bytes should be tried.
-    func wants(_ count: Int, now: UInt64) -> Bool
+    /// Whether the next block should be tried.
+    func wants() -> Bool
     /// - Returns: how many bytes of `room` the block takes; nil if they are too few.
     func compress(_ plain: UnsafeRawBufferPointer, into room: UnsafeMutableRawBufferPointer) -> Int?
     /// - Returns: whether `block` is sound and fills `plain` exactly.
@@ -30,9 +30,9 @@ final class Packer {
 
     /// - Returns: a PACKED frame, valid until the next call; nil if DATA does as well.
     func pack(
-        stream: UInt64, offset: UInt64, payload: UnsafeRawBufferPointer, fin: Bool, now: UInt64
+        stream: UInt64, offset: UInt64, payload: UnsafeRawBufferPointer, fin: Bool
     ) -> UnsafeRawBufferPointer? {
-        guard payload.count >= Self.least, codec.wants(payload.count, now: now) else { return nil }
+        guard payload.count >= Self.least, codec.wants() else { return nil }
         let start = FrameHeader.size + WireLimit.packedHeader
         // Less than a sixteenth is not worth the other side's trouble.
         let room = UnsafeMutableRawBufferPointer(rebasing: frame[start..<start + payload.count / 16 * 15])

@@ -134,7 +134,7 @@ extension Session {
         stream.schedule.deficit -= payload.count + WireLimit.dataHeader
         hastenPings()
         if commonFeatures.contains(.lz4), let packed = packer?.pack(
-            stream: stream.id, offset: offset, payload: UnsafeRawBufferPointer(payload), fin: fin, now: now)
+            stream: stream.id, offset: offset, payload: UnsafeRawBufferPointer(payload), fin: fin)
         {
             return sink.put(packed)
         }

@@ -172,6 +172,7 @@ final class DirectLane: Lane, EventHandler, FrameSink {
     }
 
     var isFlushed: Bool { outbound.isEmpty && staging.isEmpty }
+    var linkBusy: UInt64 { descriptor?.linkBusy ?? 0 }
 
     private func send() {
         switch descriptor!.write(outbound.readable) {

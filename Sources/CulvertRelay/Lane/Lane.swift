@@ -17,6 +17,8 @@ protocol Lane: AnyObject {
     var failure: String? { get }
     /// The peer closed it on purpose.
     var wasClosed: Bool { get }
+    /// Nanoseconds so far in which bytes were on their way and the receiver had room for more.
+    var linkBusy: UInt64 { get }
     /// Everything that the session has said on it was taken by the kernel.
     var isFlushed: Bool { get }
 

@@ -89,7 +89,9 @@ final class LaneWorker: LaneOwner, LoopTask {
         lane.flush {
             if let sent = sending.take() {
                 let empty = Transferred(sent)
-                report { [total = lane.bytesSent] in $0.sent(empty.take(), total: total) }
+                report { [total = lane.bytesSent, busy = lane.linkBusy] in
+                    $0.sent(empty.take(), total: total, linkBusy: busy)
+                }
             }
             guard !waiting.isEmpty else { return }
             let next = waiting.removeFirst()

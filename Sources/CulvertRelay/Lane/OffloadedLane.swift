@@ -15,6 +15,7 @@ final class OffloadedLane: Lane, FrameSink {
     var loopName: String { loop.name }
     private(set) var bytesSent: UInt64
     private(set) var bytesReceived: UInt64
+    private(set) var linkBusy: UInt64 = 0
     private(set) var failure: String?
     private(set) var wasClosed = false
 
@@ -58,10 +59,11 @@ final class OffloadedLane: Lane, FrameSink {
     }
 
     /// The kernel has all of a batch.
-    func sent(_ batch: LaneBatch, total: UInt64) {
+    func sent(_ batch: LaneBatch, total: UInt64, linkBusy: UInt64) {
         batch.count = 0
         free.append(batch)
         bytesSent = total
+        self.linkBusy = linkBusy
         notify()
     }
 

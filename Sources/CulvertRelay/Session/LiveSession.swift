@@ -13,6 +13,8 @@ final class LiveSession: LoopTask, LaneOwner {
     /// Streams that wait for their turn to send, from which on bulk is left in the local sockets. What a thousand streams had
     /// read ahead would be out of the processor's cache long before it is sent.
     private static let mostReadAhead = 8
+    /// Nanoseconds between two looks at the time that can be spent on compressing: the kernel counts in ticks of 1 to 10 ms.
+    private static let idleInterval: UInt64 = 20_000_000
     /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
     private static let mostLanes = 32
 
@@ -20,6 +22,7 @@ final class LiveSession: LoopTask, LaneOwner {
     let session: Session
     let dialled: Bool
     let mode: CompressionMode
+    private let codec: LZ4Codec
     unowned let peer: Peer
     let made: UInt64
     private(set) var logger: Logger
@@ -48,11 +51,14 @@ final class LiveSession: LoopTask, LaneOwner {
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
     private var farewell: Goaway?
     private var timer: (handle: TimerHandle, at: UInt64)?
+    /// As they were when they were looked at last, in nanoseconds.
+    private var idle: (now: UInt64, time: UInt64, linkBusy: UInt64) = (0, 0, 0)
 
     init(dialled: Bool, peer: Peer, budget: MemoryBudget) {
         loop = peer.loop
         self.dialled = dialled
         mode = peer.settings.compression
+        codec = LZ4Codec(mode)
         self.peer = peer
         made = peer.loop.now
         logger = peer.logger
@@ -64,8 +70,7 @@ final class LiveSession: LoopTask, LaneOwner {
             resumeTimeout: limits.sessionTimeout.nanoseconds)
         configuration.features = peer.settings.protection.features
         session = Session(
-            configuration: configuration,
-            codec: LZ4Codec(mode), pool: peer.pool, budget: budget, now: loop.now)
+            configuration: configuration, codec: codec, pool: peer.pool, budget: budget, now: loop.now)
         timer = (loop.schedule(after: limits.handshakeTimeout) { [self] in fire() }, 0)
     }
 
@@ -157,12 +162,13 @@ final class LiveSession: LoopTask, LaneOwner {
         isMarked = false
         guard !isOver else { return }
         placeLanes()
+        noteIdleTime()
         receive()
         for _ in 0..<Self.rounds {
             handleEvents()
             readBulk()
             guard !isOver else { return }
-            for link in links { link.lane.flush(session, link.half) }
+            flushLanes()
             guard session.hasEvents || mayReadBulk else { break }
         }
         for link in links { if let failure = link.lane.failure { lost(link, failure) } }
@@ -173,6 +179,28 @@ final class LiveSession: LoopTask, LaneOwner {
         }
         if session.hasEvents || mayReadBulk || links.contains(where: \.lane.mayRead) { attend() }
         arm()
+    }
+
+    private func flushLanes() {
+        let flush = { [self] in for link in links { link.lane.flush(session, link.half) } }
+        guard mode == .auto else { return flush() }
+        codec.measure {
+            let before = sent
+            flush()
+            return sent - before
+        }
+    }
+
+    private var sent: UInt64 { links.reduce(0) { $0 + $1.lane.bytesSent } }
+
+    /// Tells the codec whether it is the link or this loop that is waited for.
+    private func noteIdleTime() {
+        guard mode == .auto, loop.now - idle.now > Self.idleInterval else { return }
+        let before = idle
+        idle = (loop.now, loop.idle, links.reduce(0) { $0 + $1.lane.linkBusy })
+        // With a lane goes what it has counted.
+        guard before.now > 0, idle.linkBusy >= before.linkBusy else { return }
+        codec.passed(idle.now - before.now, idle: idle.time - before.time, linkBusy: idle.linkBusy - before.linkBusy)
     }
 
     /// The peer may close a superseded session as soon as it is told, so streams that wait for their OPEN go out before.
