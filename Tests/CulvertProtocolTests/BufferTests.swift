@@ -41,6 +41,19 @@ import Testing
         #expect(pool.inUse == 0)
     }
 
+    @Test func aPoolGivesSparesBackOnceItIsLeftAlone() {
+        let pool = ChunkPool()
+        for chunk in (0..<8).map({ _ in pool.take() }) { pool.give(chunk) }
+        #expect(pool.free.count == 8)
+        #expect(!pool.rest())
+        pool.give(pool.take())
+        #expect(!pool.rest())
+        #expect(pool.free.count == 8)
+        #expect(pool.rest())
+        #expect(pool.free.isEmpty)
+        #expect(!pool.rest())
+    }
+
     private static let stock: [UInt8] = {
         var random = Seeded(9)
         return random.bytes(400_000)

@@ -19,11 +19,13 @@ struct Chunk {
 /// Recycles chunks, the last used first, so that what is in flight stays in the processor's cache.
 /// Belongs to one thread.
 public final class ChunkPool {
-    private var free: [Chunk] = []
+    private(set) var free: [Chunk] = []
     /// Chunks kept for reuse; above that, memory goes back to the system.
     private let spares: Int
     /// Bytes handed out now.
     public private(set) var inUse = 0
+    /// Calls of `rest` since a chunk was taken.
+    private var rests = 0
 
     /// - Parameter spares: idle chunks of 64 KiB to keep.
     public init(spares: Int = 128) { self.spares = spares }
@@ -34,11 +36,22 @@ public final class ChunkPool {
 
     func take() -> Chunk {
         inUse += Chunk.size
+        rests = 0
         return free.popLast() ?? Chunk(memory: .allocate(byteCount: Chunk.size, alignment: 4096))
     }
 
     func give(_ chunk: Chunk) {
         inUse -= Chunk.size
         if free.count < spares { free.append(chunk) } else { chunk.memory.deallocate() }
+    }
+
+    /// Called at intervals, gives all spare chunks back once nobody has taken any for a whole one.
+    /// - Returns: whether it did so now.
+    public func rest() -> Bool {
+        rests += 1
+        guard rests == 2 else { return false }
+        for chunk in free { chunk.memory.deallocate() }
+        free = []
+        return true
     }
 }
