@@ -8,6 +8,8 @@ final class LZ4Codec: BlockCodec {
     private var policy: CompressionPolicy
     /// Nanoseconds spent on compressing so far.
     private var spent: UInt64 = 0
+    /// Bytes that the lanes had sent when that was looked at last.
+    private var sent: UInt64 = 0
 
     init(_ mode: CompressionMode) { policy = CompressionPolicy(mode) }
 
@@ -32,10 +34,14 @@ final class LZ4Codec: BlockCodec {
     }
 
     /// Times what sends.
-    /// - Parameter send: returns how many bytes it sent.
-    func measure(_ send: () -> UInt64) {
+    /// - Parameter total: bytes that the lanes have sent so far; those of another loop say so later, and what they take there
+    ///   is not this loop's.
+    func measure(_ send: () -> Void, total: () -> UInt64) {
         let began = EventLoop.processorTime, spentBefore = spent
-        let bytes = send()
-        policy.sent(bytes: bytes, nanoseconds: EventLoop.processorTime - began - (spent - spentBefore))
+        send()
+        let time = EventLoop.processorTime - began - (spent - spentBefore), now = total()
+        // With a lane goes what it has counted.
+        policy.sent(bytes: now - min(sent, now), nanoseconds: time)
+        sent = now
     }
 }

@@ -184,14 +184,8 @@ final class LiveSession: LoopTask, LaneOwner {
     private func flushLanes() {
         let flush = { [self] in for link in links { link.lane.flush(session, link.half) } }
         guard mode == .auto else { return flush() }
-        codec.measure {
-            let before = sent
-            flush()
-            return sent - before
-        }
+        codec.measure(flush) { links.reduce(0) { $0 + $1.lane.bytesSent } }
     }
-
-    private var sent: UInt64 { links.reduce(0) { $0 + $1.lane.bytesSent } }
 
     /// Tells the codec whether it is the link or this loop that is waited for.
     private func noteIdleTime() {
