@@ -10,6 +10,9 @@ UNIT = $(PREFIX)/lib/systemd/system/culvert.service
 RELEASE := swift build --configuration release --static-swift-stdlib
 BINARY := .build/release/culvert
 
+# Tests with the speed of a release; other tests have faults injected, which is compiled in for debugging only.
+OPTIMIZED := --configuration release -Xswiftc -enable-testing -Xcc -DCULVERT_FAULTS --scratch-path .build/optimized
+
 MINUTES ?= 10
 
 .PHONY: help build install demo lab test test-paths test-ktls test-emulated soak fuzz clean
@@ -61,9 +64,8 @@ fuzz: ## look for faults of the protocol core with libFuzzer; ARGS=600: seconds 
 
 test-paths: ## fill simulated paths up to 100 Gb/s and 100 ms; takes a release build and 5 GB of memory
 	packaging/dependencies.sh test
-	swift build --configuration release -Xswiftc -enable-testing --scratch-path .build/optimized --build-tests
-	swift test --configuration release -Xswiftc -enable-testing --scratch-path .build/optimized --skip-build \
-		--filter '^CulvertProtocolTests\.PathTests/'
+	swift build $(OPTIMIZED) --build-tests
+	swift test $(OPTIMIZED) --skip-build --filter '^CulvertProtocolTests\.PathTests/'
 
 test-ktls: ## test TLS by the kernel, in an emulated machine
 	packaging/dependencies.sh emulated
