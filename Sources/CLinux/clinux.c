@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/tcp.h>
-#include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
@@ -116,7 +115,5 @@ const char *clinux_errno_name(int error) { return strerrorname_np(error); }
 const char *clinux_errno_text(int error) { return strerrordesc_np(error); }
 
 void clinux_name_current_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
-
-void clinux_trim_heap(void) { malloc_trim(0); }
 
 void clinux_die_with_parent(void) { prctl(PR_SET_PDEATHSIG, SIGKILL); }

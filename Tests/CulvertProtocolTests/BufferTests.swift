@@ -15,7 +15,7 @@ import Testing
     @Test(arguments: Seeds.list(20))
     func aByteQueueHoldsWhatAnArrayHolds(seed: UInt64) {
         var random = Seeded(seed)
-        let pool = ChunkPool(spares: 2)
+        let pool = ChunkPool()
         do {
             var queue = ByteQueue(pool: pool)
             var model = Model()
@@ -41,17 +41,25 @@ import Testing
         #expect(pool.inUse == 0)
     }
 
-    @Test func aPoolGivesSparesBackOnceItIsLeftAlone() {
+    @Test func aPoolGivesBackThePagesOfWhatIsNotNeeded() {
         let pool = ChunkPool()
-        for chunk in (0..<8).map({ _ in pool.take() }) { pool.give(chunk) }
-        #expect(pool.free.count == 8)
-        #expect(!pool.rest())
-        pool.give(pool.take())
-        #expect(!pool.rest())
-        #expect(pool.free.count == 8)
-        #expect(pool.rest())
-        #expect(pool.free.isEmpty)
-        #expect(!pool.rest())
+        let chunks = (0..<8).map { _ in pool.take() }
+        for chunk in chunks { chunk.memory.storeBytes(of: 7, as: UInt8.self) }
+        pool.rest()
+        for chunk in chunks { pool.give(chunk) }
+        pool.rest()
+        #expect(pool.cold.isEmpty)
+        let two = [pool.take(), pool.take()]
+        for chunk in two { pool.give(chunk) }
+        pool.rest()
+        #expect(pool.cold.count == 6)
+        // Their pages are gone: they read as new ones do.
+        #expect(pool.cold.allSatisfy { $0.memory.load(as: UInt8.self) == 0 })
+        pool.rest()
+        #expect(pool.cold.count == 8)
+        let again = (0..<8).map { _ in pool.take() }
+        #expect(Set(again.map(\.memory)) == Set(chunks.map(\.memory)))
+        for chunk in again { pool.give(chunk) }
     }
 
     private static let stock: [UInt8] = {
@@ -108,16 +116,15 @@ import Testing
         #expect(Array(run) == Array(model.bytes[skipped..<skipped + run.count]), comment)
     }
 
-    @Test func aPoolKeepsNoMoreThanItsSpares() {
-        let pool = ChunkPool(spares: 1)
+    @Test func aPoolGivesOutFirstWhatWasUsedLast() {
+        let pool = ChunkPool()
         let first = pool.take(), second = pool.take()
         #expect(pool.inUse == 2 * Chunk.size)
         pool.give(first)
         pool.give(second)
         #expect(pool.inUse == 0)
-        // The last that was given back and kept is the first to be taken again.
         let again = pool.take()
-        #expect(again.memory == first.memory)
+        #expect(again.memory == second.memory)
         pool.give(again)
     }
 

@@ -67,8 +67,5 @@ int clinux_spawn(char *const argv[], char *const environment[], int output, int 
 // Linux keeps at most 15 bytes of the name.
 void clinux_name_current_thread(const char *name);
 
-// malloc_trim(3).
-void clinux_trim_heap(void);
-
 // Has the kernel kill this process when the thread that started it ends.
 void clinux_die_with_parent(void);

@@ -1,3 +1,5 @@
+import Glibc
+
 /// A piece of buffer memory: 64 KiB, of which the first `headroom` bytes are kept free for a frame header.
 ///
 /// With its header a full chunk is exactly four TLS records of 16 KiB.
@@ -18,40 +20,45 @@ struct Chunk {
 
 /// Recycles chunks, the last used first, so that what is in flight stays in the processor's cache.
 /// Belongs to one thread.
+///
+/// Chunks that nobody needs lose their pages and keep their addresses: what a burst took goes back to the system although the
+/// C library's heap does not shrink.
 public final class ChunkPool {
-    private(set) var free: [Chunk] = []
-    /// Chunks kept for reuse; above that, memory goes back to the system.
-    private let spares: Int
+    /// Chunks that lose their pages in one call of `rest`: that takes a millisecond or two.
+    static let mostAtOnce = 512
+
+    private var free: [Chunk] = []
+    /// Without pages.
+    private(set) var cold: [Chunk] = []
+    /// The fewest that were free at once since `rest` was called last: nobody has needed these.
+    private var unneeded = 0
     /// Bytes handed out now.
     public private(set) var inUse = 0
-    /// Calls of `rest` since a chunk was taken.
-    private var rests = 0
 
-    /// - Parameter spares: idle chunks of 64 KiB to keep.
-    public init(spares: Int = 128) { self.spares = spares }
+    public init() {}
 
     deinit {
-        for chunk in free { chunk.memory.deallocate() }
+        for chunk in free + cold { chunk.memory.deallocate() }
     }
 
     func take() -> Chunk {
         inUse += Chunk.size
-        rests = 0
-        return free.popLast() ?? Chunk(memory: .allocate(byteCount: Chunk.size, alignment: 4096))
+        let chunk = free.popLast() ?? cold.popLast() ?? Chunk(memory: .allocate(byteCount: Chunk.size, alignment: 4096))
+        unneeded = min(unneeded, free.count)
+        return chunk
     }
 
     func give(_ chunk: Chunk) {
         inUse -= Chunk.size
-        if free.count < spares { free.append(chunk) } else { chunk.memory.deallocate() }
+        free.append(chunk)
     }
 
-    /// Called at intervals, gives all spare chunks back once nobody has taken any for a whole one.
-    /// - Returns: whether it did so now.
-    public func rest() -> Bool {
-        rests += 1
-        guard rests == 2 else { return false }
-        for chunk in free { chunk.memory.deallocate() }
-        free = []
-        return true
+    /// To be called about once a second: gives the pages back of what has not been needed since the last call.
+    public func rest() {
+        let count = min(unneeded, Self.mostAtOnce)
+        for chunk in free[..<count] { madvise(chunk.memory, Chunk.size, MADV_DONTNEED) }
+        cold += free[..<count]
+        free.removeFirst(count)
+        unneeded = free.count
     }
 }

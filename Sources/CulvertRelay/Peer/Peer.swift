@@ -403,7 +403,7 @@ final class Peer {
         sampling = loop.schedule(after: .seconds(1)) { [weak self] in
             guard let self else { return }
             for session in sessions { session.legs.values.forEach { $0.sample(seconds: 1) } }
-            if pool.rest() { Heap.trim() }
+            pool.rest()
             sample()
         }
     }
