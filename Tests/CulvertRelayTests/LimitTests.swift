@@ -180,13 +180,28 @@ import Testing
     @Test func whoWaitsIsServedByTheNewAddresses() async throws {
         try await withSilentAddress { silent in
             try await withEchoPair { setup in
-                setup.a.limits.connectTimeout = .seconds(5)
+                setup.a.limits.connectTimeout = .seconds(300)
                 setup.a.peers[0].addresses = [silent]
             } run: { pair in
                 let client = try await pair.connect("echo")
                 try await eventually("the client waits") { await pair.a.status().forward("echo")?.active == 1 }
                 try await pair.dial([pair.port(of: .b)])
                 try await Bystander(client).finish()
+            }
+        }
+    }
+
+    @Test func nobodyWaitsForAPeerThatIsDialledNoMore() async throws {
+        try await withSilentAddress { silent in
+            try await withEchoPair { setup in
+                setup.a.limits.connectTimeout = .seconds(300)
+                setup.a.peers[0].addresses = [silent]
+            } run: { pair in
+                let client = try await pair.connect("echo")
+                try await eventually("the client waits") { await pair.a.status().forward("echo")?.active == 1 }
+                try await pair.dial([])
+                #expect(try await readUntilOver(client) == [])
+                #expect(try await pair.a.outcome("echo").reset?.text.contains("it has to dial us") == true)
             }
         }
     }

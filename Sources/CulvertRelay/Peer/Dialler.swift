@@ -61,10 +61,14 @@ final class Dialler {
         tryNext()
     }
 
-    /// Gives up the try that is under way and begins another, with the addresses as they are now.
-    func startOver() {
-        stop()
+    /// What the old addresses said is of no account. A try that is under way begins anew: who waits for it would get what becomes
+    /// of addresses that are no longer.
+    func addressesChanged() {
+        refusedSince = nil
         pause = Self.firstPause
+        rounds = 0
+        if case .idle = state { return }
+        stop()
         dial()
     }
 

@@ -76,11 +76,9 @@ final class Peer {
         }
         guard settings != old, farewell == nil else { return }
         adjustDiallers()
-        if settings.addresses != old.addresses {
-            // Who waits for this try would get what becomes of addresses that are no longer.
-            for dialler in diallers where dialler.isTrying { dialler.startOver() }
-        }
+        if settings.addresses != old.addresses { for dialler in diallers { dialler.addressesChanged() } }
         if usable != nil { dialFurtherLanes() } else if !isConnecting { diallers.first?.dial() }
+        if usable == nil, !isConnecting, settings.addresses.isEmpty { failWaiting(nobodyDials) }
     }
 
     /// Has a dialler for each lane that is to be, and closes further lanes that are no longer. The first one stays with its
@@ -262,8 +260,7 @@ final class Peer {
         } else if let farewell {
             refuse(forward, ResetReason(.shutdown, farewell))
         } else if !isConnecting && settings.addresses.isEmpty {
-            refuse(forward, ResetReason(
-                .sessionLost, "\(name) is not connected, and peers.\(name).addresses is empty: it has to dial us"))
+            refuse(forward, ResetReason(.sessionLost, nobodyDials))
         } else if waiting.count == Self.mostWaiting {
             refuse(forward, ResetReason(.refused, "\(waiting.count) connections wait for a session with \(name)"))
         } else {
@@ -271,6 +268,8 @@ final class Peer {
             if !isConnecting { diallers.first?.dial() }
         }
     }
+
+    private var nobodyDials: String { "\(name) is not connected, and peers.\(name).addresses is empty: it has to dial us" }
 
     private func open(_ descriptor: consuming Descriptor, _ forward: Forward, on live: LiveSession) {
         guard live.session.canOpen else {
