@@ -30,6 +30,8 @@ public struct CompressionPolicy {
     static let patience = 4
     /// Bytes over which the cost of sending is averaged.
     static let costSpan = 64e6
+    /// What sends less at once says what a system call costs, not a byte.
+    static let leastSent: UInt64 = 64 << 10
 
     private let mode: CompressionMode
     /// Of the blocks, those that are to be tried, from 0 to 1; and what is due of the next one. It begins as slow links want it:
@@ -43,6 +45,8 @@ public struct CompressionPolicy {
     private var sending: (time: Double, bytes: Double) = (0, 0)
     private var pause = 0
     private var passedOver = 0
+    /// Blocks since the last interval.
+    private var offered = 0
 
     public init(_ mode: CompressionMode) { self.mode = mode }
 
@@ -61,6 +65,7 @@ public struct CompressionPolicy {
     }
 
     private mutating func isDue() -> Bool {
+        offered += 1
         due += share
         sinceTry += 1
         guard due >= 1 || losses < Self.patience || sinceTry >= Self.probeInterval else { return false }
@@ -78,23 +83,24 @@ public struct CompressionPolicy {
         losses = saved > Double(nanoseconds) ? 0 : losses + 1
     }
 
-    /// What encrypting and sending took, compressing not counted.
+    /// What encrypting and sending took of the thread that compresses, compressing not counted.
     public mutating func sent(bytes: UInt64, nanoseconds: UInt64) {
+        guard bytes >= Self.leastSent else { return }
         sending.time += Double(nanoseconds)
         sending.bytes += Double(bytes)
         guard sending.bytes > Self.costSpan else { return }
         sending = (sending.time / 2, sending.bytes / 2)
     }
 
-    /// How an interval of some 20 ms went. All in nanoseconds.
+    /// Learns from an interval of some 20 ms. All in nanoseconds.
     /// - Parameters:
     ///   - idle: the sending side had nothing to do.
     ///   - linkBusy: bytes were on their way.
-    public mutating func passed(_ interval: UInt64, idle: UInt64, linkBusy: UInt64) {
-        let idle = Double(idle) / Double(interval), busy = min(1, Double(linkBusy) / Double(interval))
-        // Where there was hardly anything to send, it says nothing.
-        guard idle < 0.5 || busy > 0.5 else { return }
-        let waited = idle + busy - 1
+    public mutating func learn(from interval: UInt64, idle: UInt64, linkBusy: UInt64) {
+        guard offered > 0 else { return }
+        offered = 0
+        // Both at once for at least as long as they exceed the time together.
+        let waited = (Double(idle) + Double(min(linkBusy, interval))) / Double(interval) - 1
         share = waited > Self.reserve ? min(1, share + Self.growth * waited) : share * Self.decline
     }
 }

@@ -23,8 +23,6 @@ import Testing
         try await withEchoPair { setup in
             setup.a.peers[0].compression = there
             setup.b.peers[0].compression = back
-            // The second one is another loop's, which does the work that is measured.
-            setup.a.peers[0].lanes = back == .auto ? 2 : 1
         } run: { pair in
             let client = try await pair.connect("echo")
             async let writing: Void = onThread {
@@ -39,6 +37,31 @@ import Testing
             #expect((compression.receivedPacked == 0) == (back == .none))
             if there != .none { #expect(compression.sentPacked < compression.sentPlain / 2) }
             try await pair.settle()
+        }
+    }
+
+    /// Lanes of other loops do the work that `auto` measures.
+    @Test func severalLoopsMayTakePart() async throws {
+        try await withEchoPair { setup in
+            setup.a.peers[0].compression = .auto
+            setup.a.peers[0].lanes = 2
+        } run: { pair in
+            let lanes = { await pair.a.status().peers[0].sessions.first?.lanes ?? [] }
+            try await eventually("both lanes are there") { await lanes().count == 2 }
+            let before = await lanes().map(\.bytesSent)
+            for _ in 0..<3 {
+                let client = try await pair.connect("echo")
+                async let writing: Void = onThread {
+                    try client.write(Self.payload)
+                    client.finishWriting()
+                }
+                let answer = try await onThread { try client.readToEnd() }
+                try await writing
+                #expect(answer == Self.payload)
+            }
+            let after = await lanes()
+            #expect(Set(after.map(\.loop)).count == 2)
+            #expect(zip(after.map(\.bytesSent), before).allSatisfy { $0 > $1 + 65_536 }, "\(after)")
         }
     }
 }

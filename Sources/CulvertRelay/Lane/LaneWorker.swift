@@ -9,6 +9,9 @@ struct LaneEnding: Sendable {
 
 /// Works on the connection of an `OffloadedLane`, on a loop that is not the session's.
 final class LaneWorker: LaneOwner, LoopTask {
+    /// Nanoseconds.
+    private static let lookInterval: UInt64 = 5_000_000
+
     private let lane: DirectLane
     private let loop: EventLoop
     private let home: EventLoop
@@ -20,6 +23,8 @@ final class LaneWorker: LaneOwner, LoopTask {
     private var sending: LaneBatch?
     /// Buffers for what arrives. Without one, the connection is not read.
     private var free = (0..<OffloadedLane.batches).map { _ in LaneBatch() }
+    private var linkBusy: UInt64 = 0
+    private var lastLook: UInt64 = 0
     private var hasEnded = false
     private var isMarked = false
 
@@ -89,15 +94,21 @@ final class LaneWorker: LaneOwner, LoopTask {
         lane.flush {
             if let sent = sending.take() {
                 let empty = Transferred(sent)
-                report { [total = lane.bytesSent, busy = lane.linkBusy] in
-                    $0.sent(empty.take(), total: total, linkBusy: busy)
-                }
+                lookAtLink()
+                report { [total = lane.bytesSent, linkBusy] in $0.sent(empty.take(), total: total, linkBusy: linkBusy) }
             }
             guard !waiting.isEmpty else { return }
             let next = waiting.removeFirst()
             lane.put(next.bytes)
             sending = next
         }
+    }
+
+    /// A system call, but not for every batch.
+    private func lookAtLink() {
+        guard loop.now - lastLook > Self.lookInterval else { return }
+        lastLook = loop.now
+        linkBusy = lane.linkBusy
     }
 
     private func end(_ ending: LaneEnding) {

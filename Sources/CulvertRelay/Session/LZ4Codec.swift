@@ -28,9 +28,9 @@ final class LZ4Codec: BlockCodec {
         lz4.decompress(block, into: plain)
     }
 
-    /// How the last interval went; see `CompressionPolicy`.
-    func passed(_ interval: UInt64, idle: UInt64, linkBusy: UInt64) {
-        policy.passed(interval, idle: idle, linkBusy: linkBusy)
+    /// See `CompressionPolicy`.
+    func learn(from interval: UInt64, idle: UInt64, linkBusy: UInt64) {
+        policy.learn(from: interval, idle: idle, linkBusy: linkBusy)
     }
 
     /// Times what sends.

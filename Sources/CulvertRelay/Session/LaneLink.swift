@@ -8,12 +8,20 @@ final class LaneLink {
     /// What made it, and makes another if it is lost; nil if the peer dialled.
     let dialler: Dialler?
     let made: UInt64
+    private var busy: UInt64 = 0
 
     init(_ lane: DirectLane, _ half: SessionLane, dialler: Dialler?, made: UInt64) {
         self.lane = lane
         self.half = half
         self.dialler = dialler
         self.made = made
+    }
+
+    /// Nanoseconds since the last call in which bytes were on their way.
+    func busySinceLastLook() -> UInt64 {
+        let before = busy
+        busy = lane.linkBusy
+        return busy - min(before, busy)
     }
 
     /// Has another loop do the lane's work. Not from within the lane's `receive` or `flush`.

@@ -14,7 +14,8 @@ final class LiveSession: LoopTask, LaneOwner {
     /// read ahead would be out of the processor's cache long before it is sent.
     private static let mostReadAhead = 8
     /// Nanoseconds between two looks at the time that can be spent on compressing: the kernel counts in ticks of 1 to 10 ms.
-    private static let idleInterval: UInt64 = 20_000_000
+    private static let lookInterval: UInt64 = 20_000_000
+    private static let longestInterval: UInt64 = 500_000_000
     /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
     private static let mostLanes = 32
 
@@ -51,8 +52,8 @@ final class LiveSession: LoopTask, LaneOwner {
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
     private var farewell: Goaway?
     private var timer: (handle: TimerHandle, at: UInt64)?
-    /// As they were when they were looked at last, in nanoseconds.
-    private var idle: (now: UInt64, time: UInt64, linkBusy: UInt64) = (0, 0, 0)
+    /// When idle time was looked at last, and the loop's then, in nanoseconds.
+    private var lastLook: (now: UInt64, idle: UInt64)
 
     init(dialled: Bool, peer: Peer, budget: MemoryBudget) {
         loop = peer.loop
@@ -61,6 +62,7 @@ final class LiveSession: LoopTask, LaneOwner {
         codec = LZ4Codec(mode)
         self.peer = peer
         made = peer.loop.now
+        lastLook = (loop.now, loop.idle)
         logger = peer.logger
         let limits = peer.environment.limits
         var configuration = SessionConfiguration(
@@ -162,7 +164,7 @@ final class LiveSession: LoopTask, LaneOwner {
         isMarked = false
         guard !isOver else { return }
         placeLanes()
-        noteIdleTime()
+        lookAtIdleTime()
         receive()
         for _ in 0..<Self.rounds {
             handleEvents()
@@ -188,13 +190,14 @@ final class LiveSession: LoopTask, LaneOwner {
     }
 
     /// Tells the codec whether it is the link or this loop that is waited for.
-    private func noteIdleTime() {
-        guard mode == .auto, loop.now - idle.now > Self.idleInterval else { return }
-        let before = idle
-        idle = (loop.now, loop.idle, links.reduce(0) { $0 + $1.lane.linkBusy })
-        // With a lane goes what it has counted.
-        guard before.now > 0, idle.linkBusy >= before.linkBusy else { return }
-        codec.passed(idle.now - before.now, idle: idle.time - before.time, linkBusy: idle.linkBusy - before.linkBusy)
+    private func lookAtIdleTime() {
+        let interval = loop.now - lastLook.now
+        guard mode == .auto, interval > Self.lookInterval else { return }
+        let linkBusy = links.map { $0.busySinceLastLook() }.max() ?? 0
+        // A lane of another loop tells with the end of a batch only.
+        guard linkBusy > 0 || interval > Self.longestInterval else { return }
+        codec.learn(from: interval, idle: loop.idle - lastLook.idle, linkBusy: linkBusy)
+        lastLook = (loop.now, loop.idle)
     }
 
     /// The peer may close a superseded session as soon as it is told, so streams that wait for their OPEN go out before.

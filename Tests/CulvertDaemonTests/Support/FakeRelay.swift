@@ -21,7 +21,7 @@ final class FakeRelay: RelayControl {
         }
         added.withLock { $0.append(settings) }
         let forward = ForwardStatus(
-            id: "f9", listen: settings.listen.description, to: settings.to.description, origin: "admin", expires: nil, accepted: 0,
+            id: "f9", listen: settings.listen.description, to: settings.to.description, origin: "admin", accepted: 0,
             active: 0, ended: [])
         state.withLock { $0.forwards.append(forward) }
         return forward
@@ -67,8 +67,7 @@ extension RelayStatus {
         ],
         forwards: [
             ForwardStatus(
-                id: "f1", listen: "tcp:127.0.0.1:4444", to: "hostb/web1", origin: "config", expires: nil, accepted: 7,
-                active: 1,
+                id: "f1", listen: "tcp:127.0.0.1:4444", to: "hostb/web1", origin: "config", accepted: 7, active: 1,
                 ended: [
                     StreamOutcome(
                         stream: 1, time: 1, bytesSent: 1, bytesReceived: 1,
