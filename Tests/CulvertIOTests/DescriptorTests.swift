@@ -130,6 +130,26 @@ import Testing
         _ = consume pair
     }
 
+    @Test func countsTheTimeThatBytesAreUnderWay() throws {
+        let lost = try TCPPair(), arriving = try TCPPair()
+        lost.far.dropEverything()
+        #expect(lost.near.linkBusy == 0)
+        #expect(lost.near.write("x") == .bytes(1) && arriving.near.write("x") == .bytes(1))
+        try eventually("it has arrived") { arriving.near.unacknowledged == 0 }
+        let (before, quiet) = (lost.near.linkBusy, arriving.near.linkBusy)
+        // The kernel counts its ticks, of 10 ms at most.
+        try eventually("time has passed") { lost.near.linkBusy >= before + 30_000_000 }
+        #expect(lost.near.unacknowledged == 1)
+        #expect(arriving.near.linkBusy == quiet)
+    }
+
+    @Test func countsNoLinkOfALocalSocket() throws {
+        let pair = try Descriptor.pair()
+        #expect(pair.first.write("x") == .bytes(1))
+        #expect(pair.first.linkBusy == 0)
+        _ = consume pair
+    }
+
     @Test func namesItsEnds() throws {
         let local = try Descriptor.pair()
         #expect(local.first.remoteAddress == "unix client pid \(getpid())")
@@ -147,6 +167,23 @@ import Testing
 }
 
 extension Descriptor {
+    /// Bytes that a TCP connection has sent and its other end's host has not confirmed: SIOCOUTQ of tcp(7).
+    fileprivate var unacknowledged: CInt {
+        var count: CInt = -1
+        return ioctl(rawValue, UInt(TIOCOUTQ), &count) == 0 ? count : -errno
+    }
+
+    /// Whatever comes for this socket is lost, as on a broken link: a filter of one instruction, to keep 0 bytes of it.
+    fileprivate borrowing func dropEverything() {
+        // struct sock_filter and sock_fprog of linux/filter.h, which Glibc's module lacks.
+        var instruction = (code: UInt16(6), jumps: UInt16(0), count: UInt32(0))
+        withUnsafePointer(to: &instruction) { instruction in
+            var program = (length: UInt16(1), first: UnsafeRawPointer(instruction))
+            let size = socklen_t(MemoryLayout.size(ofValue: program))
+            precondition(setsockopt(rawValue, SOL_SOCKET, SO_ATTACH_FILTER, &program, size) == 0, "no filter: errno \(errno)")
+        }
+    }
+
     borrowing func option(_ level: CInt, _ option: CInt) -> CInt {
         var value: CInt = -1
         var length = socklen_t(MemoryLayout<CInt>.size)

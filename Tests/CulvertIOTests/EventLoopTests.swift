@@ -145,6 +145,56 @@ import Testing
         }
     }
 
+    // MARK: Idleness
+
+    /// What ran is no part of it: a body is kept at work between the first two timers.
+    @Test func countsAsIdleWhatItWaits() throws {
+        try withLoop { loop in
+            let inbox = Inbox<(elapsed: UInt64, idle: UInt64)>()
+            let work: UInt64 = 20_000_000, wait: UInt64 = 50_000_000
+            loop.execute {
+                let start = (now: loop.now, idle: loop.idle)
+                // A wait begins late where the machine is loaded, so one alone may be short.
+                func look() {
+                    let idle = loop.idle - start.idle
+                    inbox.put((loop.now - start.now, idle))
+                    if idle < wait { loop.schedule(after: .milliseconds(5), look) }
+                }
+                loop.schedule(after: .milliseconds(5), look)
+                while EventLoop.monotonicNow - start.now < work {}
+            }
+            var seen = try inbox.take("a timer")
+            while seen.idle < wait {
+                #expect(seen.idle + work <= seen.elapsed)
+                seen = try inbox.take("a timer")
+            }
+            #expect(seen.idle + work <= seen.elapsed)
+        }
+    }
+
+    @Test func isNotIdleWhileATaskIsEnqueued() throws {
+        final class Restless: LoopTask {
+            let loop: EventLoop
+            let inbox: Inbox<UInt64>
+            let end = EventLoop.monotonicNow + 20_000_000
+
+            init(_ loop: EventLoop, _ inbox: Inbox<UInt64>) { (self.loop, self.inbox) = (loop, inbox) }
+
+            func run() {
+                if EventLoop.monotonicNow < end { loop.enqueue(self) } else { inbox.put(loop.idle) }
+            }
+        }
+        try withLoop { loop in
+            let inbox = Inbox<UInt64>()
+            loop.execute {
+                inbox.put(loop.idle)
+                loop.enqueue(Restless(loop, inbox))
+            }
+            let idle = try inbox.take(count: 2)
+            #expect(idle[0] == idle[1])
+        }
+    }
+
     // MARK: Events
 
     final class Recorder: EventHandler {
