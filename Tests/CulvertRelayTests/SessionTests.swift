@@ -99,16 +99,8 @@ import Testing
                 toB.lead(to: try await pair.port(of: .b))
                 toA.lead(to: try await pair.port(of: .a))
                 for answer in try await answers { #expect(answer == Array("hello".utf8)) }
-                try await pair.settle()
-                try await expectOneSession(of: pair)
-                #expect(await pair.a.status().peers[0].streamsReset == 0)
-                #expect(await pair.b.status().peers[0].streamsReset == 0)
-                toB.cut()
-                toA.cut()
-                try await eventually("both know of the loss") {
-                    let (a, b) = await (pair.a.status(), pair.b.status())
-                    return a.peers[0].sessions.isEmpty && b.peers[0].sessions.isEmpty
-                }
+                try await expectOneSessionAndNoReset(of: pair)
+                try await lose(pair, toA, toB)
             }
         }
     }
@@ -131,25 +123,15 @@ import Testing
                 }
                 for answer in answers { #expect(answer == Array("hello".utf8)) }
                 for client in clients { client.close() }
-                try await pair.settle()
-                try await expectOneSession(of: pair)
-                #expect(await pair.a.status().peers[0].streamsReset == 0)
-                #expect(await pair.b.status().peers[0].streamsReset == 0)
-                toB.cut()
-                toA.cut()
-                try await eventually("both know of the loss") {
-                    let (a, b) = await (pair.a.status(), pair.b.status())
-                    return a.peers[0].sessions.isEmpty && b.peers[0].sessions.isEmpty
-                }
+                try await expectOneSessionAndNoReset(of: pair)
+                try await lose(pair, toA, toB)
             }
         }
     }
 
-    /// `b` gets through while the connection that `a` makes is held up; then `a` has no more use for its own.
+    /// `a` has no more use for its own.
     @Test func whenBothDialOneSessionIsEnough() async throws {
-        try await withCrossedPair { pair, toA, toB in
-            toA.lead(to: try await pair.port(of: .a))
-            let first = try await Bystander(pair.connect("fromB"))
+        try await withSessionOfB { pair, first, toB in
             toB.lead(to: try await pair.port(of: .b))
             try await eventually("b sees the other dial end") { await pair.b.status().refused["closed"] == 1 }
             try await expectOneSession(of: pair)
@@ -160,9 +142,7 @@ import Testing
 
     /// The session that has to go goes when the stream on it is over, and not before.
     @Test func whenBothDialALiveStreamGoesOn() async throws {
-        try await withCrossedPair { pair, toA, toB in
-            toA.lead(to: try await pair.port(of: .a))
-            let first = try await Bystander(pair.connect("fromB"))
+        try await withSessionOfB { pair, first, _ in
             // Nothing but a client makes a relay dial that has a session.
             let port = try await pair.port(of: .b), credentials = pair.setup.credentialsOfA
             let second = try await onThread {
@@ -198,6 +178,30 @@ import Testing
         } run: { pair in
             try await body(pair, toA, toB)
         }
+    }
+
+    /// As `withCrossedPair`; `b` gets through while the connection that `a` makes is held up.
+    private func withSessionOfB(run body: (RelayPair, _ first: Bystander, _ toB: Link) async throws -> Void) async throws {
+        try await withCrossedPair { pair, toA, toB in
+            toA.lead(to: try await pair.port(of: .a))
+            try await body(pair, Bystander(pair.connect("fromB")), toB)
+        }
+    }
+
+    private func lose(_ pair: RelayPair, _ toA: Link, _ toB: Link) async throws {
+        toB.cut()
+        toA.cut()
+        try await eventually("both know of the loss") {
+            let (a, b) = await (pair.a.status(), pair.b.status())
+            return a.peers[0].sessions.isEmpty && b.peers[0].sessions.isEmpty
+        }
+    }
+
+    private func expectOneSessionAndNoReset(of pair: RelayPair) async throws {
+        try await pair.settle()
+        try await expectOneSession(of: pair)
+        #expect(await pair.a.status().peers[0].streamsReset == 0)
+        #expect(await pair.b.status().peers[0].streamsReset == 0)
     }
 
     private func expectOneSession(of pair: RelayPair) async throws {
