@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/tls.h>
@@ -43,38 +44,22 @@ int clinux_start_kernel_tls(int descriptor) {
 
 int clinux_set_kernel_tls_key(
     int descriptor, int sending, const void *key, size_t key_length, const void *nonce, uint64_t sequence) {
-    const unsigned char *bytes = nonce;
-    unsigned char number[8];
-    for (int index = 0; index < 8; index++) number[index] = (unsigned char)(sequence >> (8 * (7 - index)));
-    union {
-        struct tls12_crypto_info_aes_gcm_128 aes128;
-        struct tls12_crypto_info_aes_gcm_256 aes256;
-    } info;
-    socklen_t length;
-    memset(&info, 0, sizeof info);
-    // Of the 12 bytes of nonce, the kernel calls the first four the salt.
+    // The structures of both ciphers have the same members in the same order, all of them bytes.
+    struct tls12_crypto_info_aes_gcm_256 info = {.info.version = TLS_1_3_VERSION};
     switch (key_length) {
-    case TLS_CIPHER_AES_GCM_128_KEY_SIZE:
-        info.aes128.info.version = TLS_1_3_VERSION;
-        info.aes128.info.cipher_type = TLS_CIPHER_AES_GCM_128;
-        memcpy(info.aes128.key, key, key_length);
-        memcpy(info.aes128.salt, bytes, 4);
-        memcpy(info.aes128.iv, bytes + 4, 8);
-        memcpy(info.aes128.rec_seq, number, 8);
-        length = sizeof info.aes128;
-        break;
-    case TLS_CIPHER_AES_GCM_256_KEY_SIZE:
-        info.aes256.info.version = TLS_1_3_VERSION;
-        info.aes256.info.cipher_type = TLS_CIPHER_AES_GCM_256;
-        memcpy(info.aes256.key, key, key_length);
-        memcpy(info.aes256.salt, bytes, 4);
-        memcpy(info.aes256.iv, bytes + 4, 8);
-        memcpy(info.aes256.rec_seq, number, 8);
-        length = sizeof info.aes256;
-        break;
-    default:
-        return -EINVAL;
+    case TLS_CIPHER_AES_GCM_128_KEY_SIZE: info.info.cipher_type = TLS_CIPHER_AES_GCM_128; break;
+    case TLS_CIPHER_AES_GCM_256_KEY_SIZE: info.info.cipher_type = TLS_CIPHER_AES_GCM_256; break;
+    default: return -EINVAL;
     }
+    // Of the 12 bytes of nonce, the kernel calls the first four the salt.
+    const unsigned char *salt = nonce, *iv = salt + TLS_CIPHER_AES_GCM_256_SALT_SIZE;
+    uint64_t number = htobe64(sequence);
+    unsigned char *begin = (unsigned char *)&info, *end = begin + sizeof info.info;
+    end = mempcpy(end, iv, sizeof info.iv);
+    end = mempcpy(end, key, key_length);
+    end = mempcpy(end, salt, sizeof info.salt);
+    end = mempcpy(end, &number, sizeof info.rec_seq);
+    socklen_t length = (socklen_t)(end - begin);
     int result = setsockopt(descriptor, SOL_TLS, sending ? TLS_TX : TLS_RX, &info, length) < 0 ? -errno : 0;
     explicit_bzero(&info, sizeof info);
     return result;

@@ -54,7 +54,7 @@ final class BypassConnection: EventHandler {
         guard mode == .kernel else { return }
         do {
             let isGiven = try connection.engine.withKernelKey(sending: sending) { key, nonce, sequence throws(IOError) in
-                try descriptor.startKernelTLS(KernelTLSKey(key: key, nonce: nonce, sequence: sequence), sending: sending)
+                try descriptor.startKernelTLS(sending: sending, key: key, nonce: nonce, sequence: sequence)
             }
             guard isGiven else { throw BypassFailure("its cipher is not one that the kernel is given") }
         } catch let failure as BypassFailure {
