@@ -12,10 +12,11 @@ let package = Package(
     name: "culvert-fuzz",
     targets: [
         .target(name: "CulvertProtocol", swiftSettings: settings),
+        .target(name: "Fuzzing", swiftSettings: settings),
         .executableTarget(
-            name: "FuzzDecoder", dependencies: ["CulvertProtocol"], swiftSettings: settings, linkerSettings: linking),
+            name: "FuzzDecoder", dependencies: ["CulvertProtocol", "Fuzzing"], swiftSettings: settings, linkerSettings: linking),
         .executableTarget(
-            name: "FuzzSessions", dependencies: ["CulvertProtocol"], swiftSettings: settings, linkerSettings: linking),
+            name: "FuzzSessions", dependencies: ["CulvertProtocol", "Fuzzing"], swiftSettings: settings, linkerSettings: linking),
     ],
     swiftLanguageModes: [.v6]
 )
