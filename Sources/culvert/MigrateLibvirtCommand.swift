@@ -82,6 +82,13 @@ struct MigrateLibvirtCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Abort if it takes longer, as in 10m.", valueName: "time"), transform: Quantity.time)
     var timeout: Duration?
 
+    @Option(
+        help: ArgumentHelp(
+            "Let the destination's daemon be silent for so long, as in 75s; default: virsh's own 25s. Not for --p2p.",
+            valueName: "time"),
+        transform: Quantity.time)
+    var keepalive: Duration?
+
     @Option(help: "Who owns the sockets of the migration, if virsh is not run by root: a user.")
     var socketOwner: String?
 
@@ -130,6 +137,7 @@ struct MigrateLibvirtCommand: AsyncParsableCommand {
         plan.undefineSource = undefineSource
         plan.bandwidth = bandwidth
         plan.timeout = timeout
+        plan.keepalive = keepalive
         plan.virshOptions = virshOptions
         if let fault = plan.fault { throw ValidationError("\(fault.prefix(1).uppercased())\(fault.dropFirst()).") }
         return plan

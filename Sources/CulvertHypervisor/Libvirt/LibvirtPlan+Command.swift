@@ -12,7 +12,7 @@ extension LibvirtPlan {
 
     /// virsh's words for the migration. `source` is the URI of the source's daemon.
     func migrateCommand(_ route: Route, source: String) -> [String] {
-        var words = ["migrate", offline ? "--offline" : "--live"]
+        var words = keepaliveOptions + ["migrate", offline ? "--offline" : "--live"]
         switch flow {
         case .direct: break
         case .peerToPeer: words.append("--p2p")
@@ -43,6 +43,15 @@ extension LibvirtPlan {
         }
         if let disks = route.disks { words += ["--disks-uri", Self.uri(of: disks)] }
         return words + virshOptions
+    }
+
+    /// virsh asks after each interval without a word and gives up one interval after so many questions. As its last
+    /// word may have come an interval before the silence began, the questions alone have to take long enough.
+    private var keepaliveOptions: [String] {
+        guard let keepalive else { return [] }
+        let count: UInt64 = 5, unit = count * 1_000_000_000
+        let interval = max(1, (keepalive.nanoseconds + unit - 1) / unit)
+        return ["--keepalive-interval", "\(interval)", "--keepalive-count", "\(count)"]
     }
 
     /// `qemu+unix:///system?socket=…` for a daemon behind a local socket, of the same driver and instance as `source`.

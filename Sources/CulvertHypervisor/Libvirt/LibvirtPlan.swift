@@ -53,6 +53,8 @@ public struct LibvirtPlan: Sendable, Equatable {
     public var bandwidth: Int?
     /// For the whole migration; nil: as long as it takes.
     public var timeout: Duration?
+    /// How long virsh waits for a daemon that does not answer; nil: virsh's own limit. Rounded up to a multiple of 5 s.
+    public var keepalive: Duration?
     /// For virsh as they are.
     public var virshOptions: [String] = []
     /// The command, looked up in PATH.
@@ -84,6 +86,10 @@ public struct LibvirtPlan: Sendable, Equatable {
         if let parallel, !(1...255).contains(parallel) { return "a migration takes 1 to 255 parallel connections, not \(parallel)" }
         if case .start(let passes) = postcopy, passes < 0 { return "the number of passes before post-copy cannot be negative" }
         if let bandwidth, bandwidth < Self.leastBandwidth { return "the bandwidth must be at least 1 MiB/s, libvirt's unit" }
+        if keepalive != nil, flow != .direct {
+            return "with --p2p it is the source's daemon that asks the other one whether it is there; leave out --keepalive, and "
+                + "set keepalive_count in its qemu.conf"
+        }
         return name.flatMap(MigrationName.fault)
     }
 

@@ -49,6 +49,14 @@ struct LibvirtPlanTests {
                 == ["migrate", "--live"] + ends + ["--unsafe", "--dname", "web 2"])
     }
 
+    /// virsh takes whole seconds, of which 0 would be no keepalive at all; five unanswered questions last as long as asked for.
+    @Test(arguments: [(0, 1), (1, 1), (5000, 1), (5001, 2), (60_000, 12), (74_999, 15)])
+    func letsTheDaemonBeSilentForAsLong(milliseconds: Int, interval: Int) {
+        #expect(
+            command { $0.keepalive = .milliseconds(milliseconds) }
+                == ["--keepalive-interval", "\(interval)", "--keepalive-count", "5", "migrate", "--live"] + ends)
+    }
+
     @Test func givesTheTunnelledFlowNothingButTheDaemon() {
         let words = plan { $0.flow = .tunnelled }
             .migrateCommand(.init(control: .unix(path: "/c.sock")), source: "qemu:///system")
@@ -106,6 +114,7 @@ struct LibvirtPlanTests {
             { $0.parallel = 0 },
             { $0.parallel = 2; $0.postcopy = .start(afterPasses: 1) },
             { $0.bandwidth = 1000 },
+            { $0.flow = .peerToPeer; $0.keepalive = .seconds(60) },
             { $0.name = "a/b" },
             { $0.postcopy = .start(afterPasses: -1) },
         ]
