@@ -144,6 +144,40 @@ import Testing
         }
     }
 
+    /// Nothing that relays tell each other about a bypass is lost, or only half told: the stream would wait for ever.
+    @Test func aNoteWaitsForAFullSocket() async throws {
+        let loop = try EventLoop(name: "notes")
+        loop.start()
+        defer { loop.stop() }
+        let pair = try Descriptor.pair(), near = pair.first, far = pair.second
+        let filler = [UInt8](repeating: 0, count: 64 << 10)
+        var filling = 0
+        while case .bytes(let count) = filler.withUnsafeBytes({ near.write($0) }) { filling += count }
+        let full = Transferred(near)
+        try await withCheckedThrowingContinuation { (said: CheckedContinuation<Void, any Error>) in
+            loop.execute {
+                said.resume(with: Result {
+                    let notes = try BypassNotes(full.take(), loop: loop, take: { _ in }, ended: {})
+                    notes.send(.length(7))
+                    notes.send(.done)
+                    notes.close()
+                })
+            }
+        }
+        var heard: [UInt8] = []
+        try await eventually("all is said") {
+            var buffer = [UInt8](repeating: 0, count: 64 << 10)
+            while true {
+                switch buffer.withUnsafeMutableBytes({ far.read(into: $0) }) {
+                case .bytes(let count): heard += buffer[..<count]
+                case .wouldBlock: return false
+                case .endOfStream, .failed: return true
+                }
+            }
+        }
+        #expect(String(decoding: heard.dropFirst(filling), as: UTF8.self) == "length 7\ndone\n")
+    }
+
     @Test func aConnectionThatNobodyWaitsForIsClosed() async throws {
         try await withBulkPair { pair in
             let port = try await pair.port(of: .b), context = try pair.pki.context("a")

@@ -30,6 +30,8 @@ final class BypassNotes: EventHandler {
     private var registration: Registration?
     private var isClosed = false
     private var text: [UInt8] = []
+    /// What the socket has not taken yet.
+    private var unsent: [UInt8] = []
     private let take: (Note) -> Void
     private let ended: () -> Void
 
@@ -47,18 +49,31 @@ final class BypassNotes: EventHandler {
     }
 
     func send(_ note: Note) {
-        // A handful of lines fits into a fresh socket's buffer.
-        _ = Array((note.line + "\n").utf8).withUnsafeBytes { descriptor.write($0) }
+        unsent += (note.line + "\n").utf8
+        flush()
     }
 
-    /// Says and hears no more.
+    private func flush() {
+        while !unsent.isEmpty {
+            switch unsent.withUnsafeBytes({ descriptor.write($0) }) {
+            case .bytes(let count): unsent.removeFirst(count)
+            case .wouldBlock: return
+            // Reading tells it too.
+            case .endOfStream, .failed: unsent = []
+            }
+        }
+        if isClosed { descriptor.shutdownWrite() }
+    }
+
+    /// Says no more than it has said, and hears no more.
     func close() {
         guard !isClosed else { return }
         isClosed = true
-        descriptor.shutdownWrite()
+        flush()
     }
 
     func ready(_ events: ReadyEvents) {
+        if events.contains(.writable), !unsent.isEmpty { flush() }
         guard events.contains(.readable) else { return }
         withUnsafeTemporaryAllocation(byteCount: Self.longest, alignment: 1) { buffer in
             while registration != nil {
