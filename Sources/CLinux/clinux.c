@@ -13,6 +13,8 @@
 // Debug builds can have these calls fail on purpose.
 #ifdef CULVERT_FAULTS
 #include "faults.h"
+#define accept4 faulty_accept4
+#define connect faulty_connect
 #define epoll_ctl faulty_epoll_ctl
 #define epoll_wait faulty_epoll_wait
 #define read faulty_read

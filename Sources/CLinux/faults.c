@@ -1,9 +1,11 @@
 #ifdef CULVERT_FAULTS
 
+#define _GNU_SOURCE
 #include "faults.h"
 #include "clinux_faults.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,7 +33,7 @@ static atomic_int eventsOwed;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct watched table[mostDescriptors];
 static int end;  // of the part of the table that was ever used
-static uint64_t ordinals, waits;
+static uint64_t ordinals, waits, connects;
 static struct clinux_fault_plan plan;
 static struct clinux_fault_counts counts;
 
@@ -66,7 +68,7 @@ void clinux_begin_faults(struct clinux_fault_plan new) {
     pthread_mutex_lock(&mutex);
     plan = new;
     counts = (struct clinux_fault_counts){0};
-    ordinals = waits = 0;
+    ordinals = waits = connects = 0;
     isActive = true;
     pthread_mutex_unlock(&mutex);
 }
@@ -169,7 +171,7 @@ int faulty_epoll_wait(int epoll, struct epoll_event *events, int capacity, int m
     return result;
 }
 
-// MARK: Reading and writing
+// MARK: Faults
 
 static void breakConnection(int descriptor, bool isTCP) {
     if (isTCP) {
@@ -191,7 +193,7 @@ static bool strikes(uint32_t *drawn, uint16_t rate, uint64_t *count) {
     return false;
 }
 
-static void judge(int descriptor, struct watched *it, enum direction direction, struct fate *fate) {
+static void judge(int descriptor, struct watched *it, enum direction direction, bool mayCorrupt, struct fate *fate) {
     struct clinux_fault_rates rates = it->isTCP ? plan.tcp : plan.local;
     uint64_t now = milliseconds();
     if (it->owed[direction] > now) {
@@ -212,20 +214,87 @@ static void judge(int descriptor, struct watched *it, enum direction direction, 
         fate->most = 1 + (fate->random >> 8) % (1 << fate->random % 17);
         // A short write means a full socket, and an event when it no longer is (epoll(7)).
         if (direction == out) owe(it, out, now);
-    } else if (it->isTCP && direction == in && strikes(&drawn, rates.corrupt, &counts.corrupt)) {
+    } else if (mayCorrupt && it->isTCP && direction == in && strikes(&drawn, rates.corrupt, &counts.corrupt)) {
         fate->corrupts = true;
     }
 }
 
+static bool mayBeWatched(int descriptor) { return active() && descriptor >= 0 && descriptor < mostDescriptors; }
+
 static struct fate fateOf(int descriptor, enum direction direction) {
     struct fate fate = {.most = SIZE_MAX};
-    if (!active() || descriptor < 0 || descriptor >= mostDescriptors) return fate;
+    if (!mayBeWatched(descriptor)) return fate;
     pthread_mutex_lock(&mutex);
     struct watched *it = &table[descriptor];
-    if (it->isTCP || it->isLocal) judge(descriptor, it, direction, &fate);
+    if (it->isTCP || it->isLocal) judge(descriptor, it, direction, true, &fate);
     pthread_mutex_unlock(&mutex);
     return fate;
 }
+
+// Of the two, one is a pipe, which nobody watches.
+static struct fate fateOfSplice(int from, int to) {
+    struct fate fate = {.most = SIZE_MAX};
+    if (!mayBeWatched(from) || !mayBeWatched(to)) return fate;
+    pthread_mutex_lock(&mutex);
+    struct watched *source = &table[from], *sink = &table[to];
+    uint64_t before = counts.partial + counts.unready + counts.reset;
+    if (source->isTCP || source->isLocal) judge(from, source, in, false, &fate);
+    else if (sink->isTCP || sink->isLocal) judge(to, sink, out, false, &fate);
+    counts.spliced += counts.partial + counts.unready + counts.reset - before;
+    pthread_mutex_unlock(&mutex);
+    return fate;
+}
+
+// MARK: Accepting and connecting
+
+static int errorOfAccept(int listener) {
+    if (!mayBeWatched(listener)) return 0;
+    int error = 0;
+    pthread_mutex_lock(&mutex);
+    struct watched *it = &table[listener];
+    uint64_t random = draw(it->ordinal, it->calls++);
+    uint32_t drawn = random & 0xFFFF;
+    if ((it->isTCP || it->isLocal) && strikes(&drawn, plan.accept, &counts.accept))
+        error = it->isTCP && random >> 16 & 1 ? ECONNABORTED : EMFILE;
+    pthread_mutex_unlock(&mutex);
+    return error;
+}
+
+int faulty_accept4(int listener, struct sockaddr *address, socklen_t *length, int flags) {
+    int error = errorOfAccept(listener);
+    if (error != EMFILE) {
+        int result = accept4(listener, address, length, flags);
+        if (result < 0 || error == 0) return result;
+        breakConnection(result, true);
+        close(result);
+    }
+    errno = error;
+    return -1;
+}
+
+static int errorOfConnect(sa_family_t family) {
+    if (!active() || (family != AF_INET && family != AF_INET6)) return 0;
+    static const int errors[] = {ECONNREFUSED, ETIMEDOUT, EINTR};
+    int error = 0;
+    pthread_mutex_lock(&mutex);
+    uint64_t random = draw(UINT64_MAX, connects++);
+    uint32_t drawn = random & 0xFFFF;
+    if (strikes(&drawn, plan.connect, &counts.connect)) error = errors[(random >> 16) % 3];
+    pthread_mutex_unlock(&mutex);
+    return error;
+}
+
+int faulty_connect(int descriptor, const struct sockaddr *address, socklen_t length) {
+    int error = errorOfConnect(address->sa_family);
+    if (error == 0 || error == EINTR) {
+        int result = connect(descriptor, address, length);
+        if (error == 0 || (result < 0 && errno != EINPROGRESS)) return result;
+    }
+    errno = error;
+    return -1;
+}
+
+// MARK: Reading and writing
 
 // The first piece that is not empty, at most so much of it.
 static struct iovec beginning(const struct iovec *pieces, size_t count, size_t most) {
@@ -278,6 +347,15 @@ ssize_t faulty_send(int descriptor, const void *buffer, size_t count, int flags)
     struct iovec piece = {.iov_base = (void *)buffer, .iov_len = count};
     struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
     return faulty_sendmsg(descriptor, &message, flags);
+}
+
+ssize_t faulty_splice(int from, off_t *fromOffset, int to, off_t *toOffset, size_t count, unsigned flags) {
+    struct fate fate = fateOfSplice(from, to);
+    if (fate.error) {
+        errno = fate.error;
+        return -1;
+    }
+    return splice(from, fromOffset, to, toOffset, fate.most < count ? fate.most : count, flags);
 }
 
 #endif

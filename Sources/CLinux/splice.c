@@ -14,6 +14,12 @@
 #define SOL_TLS 282
 #endif
 
+// As in clinux.c.
+#ifdef CULVERT_FAULTS
+#include "faults.h"
+#define splice faulty_splice
+#endif
+
 int clinux_pipe(int descriptors[2], int capacity) {
     if (pipe2(descriptors, O_CLOEXEC | O_NONBLOCK) < 0) return -errno;
     // Unprivileged processes may be refused more than they have; the pipe then keeps its 64 KiB.

@@ -142,6 +142,8 @@ public struct RelayLimits: Sendable, Equatable {
     public var openWait = Duration.milliseconds(10)
     /// A lane on which nothing arrives for this long is dead; pings go out at a third of it.
     public var keepalive = Duration.seconds(5)
+    /// Bytes after which a stream counts as bulk, which may pass by the session. Not for operators.
+    var bulk: UInt64 = 8 << 20
     /// Bytes that pass by a session on one connection, and so under one key: well below what AES-GCM may encrypt in records of
     /// 16 KiB (RFC 8446, 5.5: 2^24.5 records). Not for operators.
     var bypassSegment: UInt64 = 1 << 36

@@ -14,8 +14,6 @@ final class Leg: EventHandler {
 
     /// Bytes that are read at once of a stream that is not known to have more.
     private static let chunk = 64 << 10
-    /// Bytes after which a stream counts as bulk, which may pass by the session.
-    private static let bulk: UInt64 = 8 << 20
 
     let stream: SessionStream
     /// The forward that accepted the local connection; nil if the peer opened the stream.
@@ -227,7 +225,9 @@ final class Leg: EventHandler {
     // MARK: Past the session
 
     private func bypassIfBulk() {
-        guard mayBypass, outgoing == nil, !isOver, !readEnded, stream.bytesWritten >= Self.bulk, let mode = owner.bypassMode else { return }
+        guard mayBypass, outgoing == nil, !isOver, !readEnded, let mode = owner.bypassMode,
+            stream.bytesWritten >= owner.peer.environment.limits.bulk
+        else { return }
         do {
             outgoing = try OutgoingBypass(self, session: owner, mode: mode)
         } catch {

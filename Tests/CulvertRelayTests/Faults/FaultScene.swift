@@ -26,6 +26,9 @@ struct FaultScene: Sendable {
         var faults: [String] = []
     }
 
+    /// Whether streams of the scene leave their session as soon as they have said a little.
+    static func splices(_ number: Int) -> Bool { number % 5 >= 3 }
+
     /// - Parameter number: what is drawn once, for all seeds of a scene: how long sessions live, and how much they hold.
     static func run(_ number: Int, _ body: (FaultScene) async throws -> Void) async throws {
         let journal = Journal(), sides: [Side] = [.a, .a, .a, .b, .b, .b]
@@ -40,6 +43,10 @@ struct FaultScene: Sendable {
                 setup.route(name, to: target, from: side)
             }
             for side in Side.allCases { setup.route("echo-\(side)", to: echo.endpoint, from: side) }
+            if splices(number) {
+                setup.a.peers[0].protection = .none
+                setup.b.peers[0].protection = .none
+            }
             setup.a.loops = 1 + number % 3
             setup.b.loops = 1 + number / 2 % 3
             setup.limit { limits in
@@ -48,6 +55,8 @@ struct FaultScene: Sendable {
                 limits.sessionTimeout = [.milliseconds(300), .seconds(2), .zero, .seconds(5)][number % 4]
                 limits.streamWindow = [64 << 10, 1 << 20][number % 2]
                 limits.openWait = .milliseconds(number % 3)
+                limits.bulk = 16 << 10
+                limits.bypassSegment = 64 << 10
             }
         } run: { pair in
             let routes = zip(names, listeners).map { name, listener in
@@ -163,11 +172,15 @@ extension FaultScene.Outcome: CustomStringConvertible {
         counts.unready += other.counts.unready
         counts.reset += other.counts.reset
         counts.corrupt += other.counts.corrupt
+        counts.spliced += other.counts.spliced
+        counts.accept += other.counts.accept
+        counts.connect += other.counts.connect
         faults += other.faults
     }
 
     var description: String {
         "\(streams) streams (\(cut) cut), \(bytes >> 20) MiB; faults: \(counts.partial) partial, \(counts.unready) unready, "
-            + "\(counts.reset) resets, \(counts.corrupt) corrupt"
+            + "\(counts.reset) resets, \(counts.corrupt) corrupt, \(counts.spliced) of them spliced; \(counts.accept) accepting, "
+            + "\(counts.connect) connecting"
     }
 }

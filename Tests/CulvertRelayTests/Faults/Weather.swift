@@ -32,7 +32,8 @@ struct Weather {
         }
         if legsBreak { local.reset = random.rate(300...2000) }
         plan = clinux_fault_plan(
-            seed: seed, longest_wait: random.chance(50) ? 1 : UInt32.random(in: 2...30, using: &random), tcp: tcp, local: local)
+            seed: seed, longest_wait: random.chance(50) ? 1 : UInt32.random(in: 2...30, using: &random), tcp: tcp, local: local,
+            accept: random.rate(0...12_000), connect: random.rate(0...40_000))
         duration = .milliseconds(Int.random(in: 20...500, using: &random))
     }
 }
