@@ -61,8 +61,10 @@ final class DirectTunnel: Tunnel {
         do {
             let listener = try StreamSocket.listen(unix: path)
             state.withLock { $0.forwards[id] = Forward(listener: listener, path: path) }
+            // Two hosts may use the same path, and here are both on one: what leads to itself leads to nothing.
+            let reached = target == path ? directory("absent") : target
             Thread.detachNewThread { [self] in
-                while let near = listener.accept() { carry(near, to: target, forward: id) }
+                while let near = listener.accept() { carry(near, to: reached, forward: id) }
             }
         } catch {
             throw TunnelError("\(error)")

@@ -49,8 +49,8 @@ struct LibvirtMigrationTests {
             migrate: """
                 until [ -e go ]; do sleep 0.02; done
                 rm source.state
-                echo 'running (migrated)' >destination.state
-                printf 'Job type: 3\\n\\ndowntime: 41\\ndata_processed: 70000000\\nmemory_iteration: 3\\n' >destination.job
+                echo 'running (migrated)' | put destination.state
+                printf 'Job type: 3\\n\\ndowntime: 41\\ndata_processed: 70000000\\nmemory_iteration: 3\\n' | put destination.job
                 """)
         try virsh.write("source.job", FakeVirsh.job(transferred: 34_000_000, remaining: 34_165_632, pass: 2))
         let (migration, tunnel) = migration(virsh)
@@ -185,8 +185,8 @@ struct LibvirtMigrationTests {
         let virsh = try FakeVirsh(
             migrate: """
                 until [ -e 'aborted--postcopy' ]; do sleep 0.02; done
-                echo 'paused (post-copy failed)' >source.state
-                printf 'Job type: 0\\n' >source.job
+                echo 'paused (post-copy failed)' | put source.state
+                printf 'Job type: 0\\n' | put source.job
                 echo 'error: migration was interrupted' >&2; exit 1
                 """)
         try virsh.write("source.job", FakeVirsh.job(transferred: 1000, remaining: 1000))
@@ -215,7 +215,7 @@ struct LibvirtMigrationTests {
 
     @Test func asksForPostcopyAfterSoManyPasses() async throws {
         let virsh = try FakeVirsh(
-            migrate: "until [ -e postcopy ]; do sleep 0.02; done; echo 'running (post-copy)' >destination.state")
+            migrate: "until [ -e postcopy ]; do sleep 0.02; done; echo 'running (post-copy)' | put destination.state")
         try virsh.write("source.job", FakeVirsh.job(transferred: 1000, remaining: 1000, pass: 2))
         var plan = plan(virsh)
         plan.postcopy = .start(afterPasses: 2)
