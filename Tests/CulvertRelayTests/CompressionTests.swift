@@ -24,14 +24,7 @@ import Testing
             setup.a.peers[0].compression = there
             setup.b.peers[0].compression = back
         } run: { pair in
-            let client = try await pair.connect("echo")
-            async let writing: Void = onThread {
-                try client.write(Self.payload)
-                client.finishWriting()
-            }
-            let answer = try await onThread { try client.readToEnd() }
-            try await writing
-            #expect(answer == Self.payload)
+            try await expectEcho(pair)
             let compression = try #require(await pair.a.status().peers[0].sessions.first?.compression)
             #expect((compression.sentPacked == 0) == (there == .none))
             #expect((compression.receivedPacked == 0) == (back == .none))
@@ -49,19 +42,21 @@ import Testing
             let lanes = { await pair.a.status().peers[0].sessions.first?.lanes ?? [] }
             try await eventually("both lanes are there") { await lanes().count == 2 }
             let before = await lanes().map(\.bytesSent)
-            for _ in 0..<3 {
-                let client = try await pair.connect("echo")
-                async let writing: Void = onThread {
-                    try client.write(Self.payload)
-                    client.finishWriting()
-                }
-                let answer = try await onThread { try client.readToEnd() }
-                try await writing
-                #expect(answer == Self.payload)
-            }
+            for _ in 0..<3 { try await expectEcho(pair) }
             let after = await lanes()
             #expect(Set(after.map(\.loop)).count == 2)
             #expect(zip(after.map(\.bytesSent), before).allSatisfy { $0 > $1 + 65_536 }, "\(after)")
         }
+    }
+
+    private func expectEcho(_ pair: RelayPair) async throws {
+        let client = try await pair.connect("echo")
+        async let writing: Void = onThread {
+            try client.write(Self.payload)
+            client.finishWriting()
+        }
+        let answer = try await onThread { try client.readToEnd() }
+        try await writing
+        #expect(answer == Self.payload)
     }
 }

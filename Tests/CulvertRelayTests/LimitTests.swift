@@ -178,20 +178,22 @@ import Testing
 
     /// A stream that waits for a session does not hear of addresses that a reload has taken away.
     @Test func whoWaitsIsServedByTheNewAddresses() async throws {
-        try await withSilentAddress { silent in
-            try await withEchoPair { setup in
-                setup.a.limits.connectTimeout = .seconds(300)
-                setup.a.peers[0].addresses = [silent]
-            } run: { pair in
-                let client = try await pair.connect("echo")
-                try await eventually("the client waits") { await pair.a.status().forward("echo")?.active == 1 }
-                try await pair.dial([pair.port(of: .b)])
-                try await Bystander(client).finish()
-            }
+        try await withWaitingClient { pair, client in
+            try await pair.dial([pair.port(of: .b)])
+            try await Bystander(client).finish()
         }
     }
 
     @Test func nobodyWaitsForAPeerThatIsDialledNoMore() async throws {
+        try await withWaitingClient { pair, client in
+            try await pair.dial([])
+            #expect(try await readUntilOver(client) == [])
+            #expect(try await pair.a.outcome("echo").reset?.text.contains("it has to dial us") == true)
+        }
+    }
+
+    /// A pair whose `a` dials an address that does not answer, and a client that waits for it.
+    private func withWaitingClient(_ body: (RelayPair, PlainSocket) async throws -> Void) async throws {
         try await withSilentAddress { silent in
             try await withEchoPair { setup in
                 setup.a.limits.connectTimeout = .seconds(300)
@@ -199,9 +201,7 @@ import Testing
             } run: { pair in
                 let client = try await pair.connect("echo")
                 try await eventually("the client waits") { await pair.a.status().forward("echo")?.active == 1 }
-                try await pair.dial([])
-                #expect(try await readUntilOver(client) == [])
-                #expect(try await pair.a.outcome("echo").reset?.text.contains("it has to dial us") == true)
+                try await body(pair, client)
             }
         }
     }
