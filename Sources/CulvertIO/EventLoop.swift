@@ -229,7 +229,7 @@ extension EventLoop {
         let count = clinux_epoll_wait(epoll.rawValue, events, CInt(Self.eventCapacity), waitMilliseconds(from: waitStart))
         precondition(count >= 0 || count == -EINTR, "\(IOError(errno: -count, operation: "epoll_wait"))")
         iterationStart = Self.monotonicNow
-        if iterationStart - waitStart > Self.shortestWait { waited += iterationStart - waitStart }
+        if tasks.isEmpty, iterationStart - waitStart > Self.shortestWait { waited += iterationStart - waitStart }
 
         var isWoken = false
         for index in 0..<Int(max(count, 0)) {
