@@ -13,7 +13,7 @@ final class Link: Sendable {
         /// Bytes that have gone to the target.
         var passed: UInt64 = 0
         var sockets: [PlainSocket] = []
-        /// Counts the cuts.
+        /// Counts the cuts: what was in the making then is cut too.
         var epoch = 0
         var isOver = false
     }
@@ -88,7 +88,16 @@ final class Link: Sendable {
     }
 
     private func carry(_ near: PlainSocket) {
-        guard !state.withLock({ $0.isRefusing }), let far = reach(near) else { return }
+        guard !state.withLock({ $0.isRefusing }),
+            let (target, epoch) = wait({ state in state.target.map { ($0, state.epoch) } }),
+            let far = try? PlainSocket.connect(target)
+        else { return }
+        let isTaken = state.withLock { state in
+            guard !state.isOver, state.epoch == epoch else { return false }
+            state.sockets += [near, far]
+            return true
+        }
+        guard isTaken else { return }
         Thread.detachNewThread {
             self.pump(from: far, to: near) { _ in self.wait { $0.isFrozen ? nil : true } != nil }
         }
@@ -100,20 +109,6 @@ final class Link: Sendable {
             }
             return true
         }
-    }
-
-    /// Connects `near` with the target. A cut meanwhile has it wait for `lead` again, as it has carried nothing yet.
-    private func reach(_ near: PlainSocket) -> PlainSocket? {
-        while let (target, epoch) = wait({ state in state.target.map { ($0, state.epoch) } }) {
-            guard let far = try? PlainSocket.connect(target) else { return nil }
-            let isTaken = state.withLock { state in
-                guard !state.isOver, state.epoch == epoch else { return false }
-                state.sockets += [near, far]
-                return true
-            }
-            if isTaken { return far }
-        }
-        return nil
     }
 
     /// - Parameter admit: waits until so many bytes may go; false: never.
