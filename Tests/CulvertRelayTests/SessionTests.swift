@@ -244,6 +244,39 @@ import Testing
         }
     }
 
+    /// Streams hold their session, and it holds those that wait for their turn to be read.
+    @Test func aLostSessionLetsGoOfItsStreams() async throws {
+        let link = try Link()
+        defer { link.close() }
+        try await withEchoPair { setup in
+            setup.a.peers[0].addresses = [link.endpoint]
+            setup.limit { $0.sessionTimeout = .zero }
+        } run: { pair in
+            link.lead(to: try await pair.port(of: .b))
+            try await Bystander(pair.connect("echo")).finish()
+            let b = try #require(pair.a.peers["b"])
+            let session = try #require(await b.loop.run { WeakReference(b.peer.value.sessions.last) })
+            #expect(session.object != nil)
+            link.freeze()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<20 {
+                    let client = try await pair.connect("echo")
+                    group.addTask {
+                        try await onThread { while (try? client.write([UInt8](repeating: 1, count: 64 << 10))) != nil {} }
+                    }
+                }
+                try await eventually("all have said more than the link takes") {
+                    let streams = await pair.a.status().streams
+                    return streams.count == 20 && streams.allSatisfy { $0.bytesSent > 0 }
+                        && streams.reduce(0) { $0 + $1.bytesSent } > 2 << 20
+                }
+                link.cut()
+                try await group.waitForAll()
+            }
+            try await eventually("the session is let go") { session.object == nil }
+        }
+    }
+
     @Test func aPeerThatFallsSilentIsGivenUp() async throws {
         let link = try Link()
         defer { link.close() }
@@ -379,4 +412,9 @@ import Testing
             }
         }
     }
+}
+
+private final class WeakReference<Object: AnyObject>: @unchecked Sendable {
+    private(set) weak var object: Object?
+    init(_ object: Object?) { self.object = object }
 }

@@ -68,7 +68,7 @@ final class IncomingBypass: LoopTask {
     }
 
     private func prepare(_ stream: UInt64, _ token: SessionID) {
-        guard let leg = session.leg(stream: stream), leg.accept(self), let mode = session.bypassMode else {
+        guard let mode = session.bypassMode, let leg = session.leg(stream: stream), leg.accept(self) else {
             notes?.send(.no("there is no such stream to carry"))
             return fail("there is no such stream to carry")
         }

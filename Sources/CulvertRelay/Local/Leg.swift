@@ -245,6 +245,7 @@ final class Leg: EventHandler {
     func bypassed(_ sequel: OutgoingBypass.Sequel) {
         carried.sent += outgoing?.moved ?? 0
         outgoing = nil
+        if let broken { return fail(broken) }
         switch sequel {
         case .finish:
             readEnded = true
@@ -345,8 +346,14 @@ final class Leg: EventHandler {
         isOver = true
         if let lingering = lingering.take() { loop.cancel(lingering) }
         if let connecting = connecting.take() { connecting.cancel() }
-        outgoing?.close()
-        incoming?.close()
+        if let outgoing = outgoing.take() {
+            carried.sent += outgoing.moved
+            outgoing.close()
+        }
+        if let incoming = incoming.take() {
+            carried.received += incoming.moved
+            incoming.close()
+        }
         if let registration = registration.take() { loop.deregister(registration) }
         if let descriptor = descriptor.take(), reason == nil { descriptor.resetOnClose(false) }
         report(reason, remote: remote)

@@ -15,6 +15,7 @@ final class LiveSession: LoopTask, LaneOwner {
     private static let mostReadAhead = 8
     /// Nanoseconds between two looks at the time that can be spent on compressing: the kernel counts in ticks of 1 to 10 ms.
     private static let lookInterval: UInt64 = 20_000_000
+    /// The look is taken after so long at any rate.
     private static let longestInterval: UInt64 = 500_000_000
     /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
     private static let mostLanes = 32
@@ -184,7 +185,9 @@ final class LiveSession: LoopTask, LaneOwner {
     }
 
     private func flushLanes() {
-        let flush = { [self] in for link in links { link.lane.flush(session, link.half) } }
+        func flush() {
+            for link in links { link.lane.flush(session, link.half) }
+        }
         guard mode == .auto else { return flush() }
         codec.measure(flush) { links.reduce(0) { $0 + $1.lane.bytesSent } }
     }
@@ -425,7 +428,7 @@ final class LiveSession: LoopTask, LaneOwner {
         guard !isOver else { return }
         isOver = true
         if let timer = timer.take() { loop.cancel(timer.handle) }
-        for bypass in bypasses { bypass.close() }
+        for bypass in exchange(&bypasses, with: []) { bypass.close() }
         for leg in Array(legs.values) { leg.abort(ResetReason(code, text), remote: false) }
         if code == .shutdown { session.goaway(.draining, text) }
         for link in links {
@@ -433,6 +436,10 @@ final class LiveSession: LoopTask, LaneOwner {
             link.lane.close()
         }
         links = []
+        // Whatever waits here holds this session.
+        unplaced = []
+        readers = Readers()
+        revisits = []
         peer.ended(self, code: code, text)
     }
 }
