@@ -5,7 +5,7 @@ import Testing
 @testable import CulvertRelay
 
 /// What is over leaves nothing behind. Each test has a process of its own, where nobody else opens descriptors.
-@Suite(.serialized, .fewAtOnce) struct LeakTests {
+@Suite(.serialized, .alone) struct LeakTests {
     @Test func tenThousandStreamsLeaveNothing() async {
         await #expect(processExitsWith: .success) { await recordingErrors {
             // What is loaded with the first pair stays open.

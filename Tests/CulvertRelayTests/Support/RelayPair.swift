@@ -68,11 +68,8 @@ struct PairSetup: Sendable {
     }
 }
 
-/// Silence is noticed only where a test says so: a machine that is busy for seconds must not look like a peer that is gone.
 func relaySettings(_ name: String, _ directory: TestDirectory) -> RelaySettings {
-    var settings = RelaySettings(name: name, listen: [PlainSocket.anyPort], runtimeDirectory: directory.path)
-    settings.limits.keepalive = .seconds(300)
-    return settings
+    RelaySettings(name: name, listen: [PlainSocket.anyPort], runtimeDirectory: directory.path)
 }
 
 /// A relay as tests want it: silent, unless there is a journal or CULVERT_TEST_LOG asks for its log.
