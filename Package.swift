@@ -52,9 +52,8 @@ let package = Package(
             swiftSettings: settings),
 
         // What Culvert is measured with; see bench/README.md.
-        .target(name: "CSplice", path: "bench/splice"),
         .target(
-            name: "BenchSockets", dependencies: ["CulvertIO", "CLinux", "CSplice"], path: "bench/sockets",
+            name: "BenchSockets", dependencies: ["CulvertIO", "CLinux"], path: "bench/sockets",
             swiftSettings: settings),
         .target(
             name: "CulvertBench",

@@ -27,9 +27,9 @@ int clinux_pipe(int descriptors[2], int capacity) {
     return granted > 0 ? granted : fcntl(descriptors[1], F_GETPIPE_SZ);
 }
 
-ssize_t clinux_splice(int from, int to, size_t count) {
+ssize_t clinux_splice(int from, int to, size_t count, int waits) {
     ssize_t result;
-    do result = splice(from, NULL, to, NULL, count, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    do result = splice(from, NULL, to, NULL, count, SPLICE_F_MOVE | (waits ? 0 : SPLICE_F_NONBLOCK));
     while (result < 0 && errno == EINTR);
     return result < 0 ? -errno : result;
 }

@@ -45,7 +45,7 @@ public struct Splice: ~Copyable {
         var left = limit
         while true {
             while held > 0 {
-                let count = clinux_splice(output.rawValue, sink.rawValue, held)
+                let count = clinux_splice(output.rawValue, sink.rawValue, held, 0)
                 switch -count {
                 case ..<0:
                     held -= count
@@ -57,7 +57,7 @@ public struct Splice: ~Copyable {
             }
             guard left > 0 else { return .limit }
             // The pipe is empty, so EAGAIN can only mean that the source is.
-            let count = clinux_splice(source.rawValue, input.rawValue, min(capacity, left))
+            let count = clinux_splice(source.rawValue, input.rawValue, min(capacity, left), 0)
             switch -count {
             case ..<0: held = count
             case 0: return .ended

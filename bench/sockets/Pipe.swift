@@ -1,5 +1,4 @@
 import CLinux
-import CSplice
 import Glibc
 
 /// A blocking pipe through which bytes go from one socket to another without entering this process, closed when it goes
@@ -27,11 +26,11 @@ public struct Pipe: ~Copyable {
     /// Takes what is there from `source`, waiting for a byte at least, and returns when `sink` has it: how much that was,
     /// 0 at the end of the stream.
     public func move(from source: borrowing Socket, to sink: borrowing Socket) throws(SocketError) -> Int {
-        let count = splice_waiting(source.descriptor, input, capacity)
+        let count = clinux_splice(source.descriptor, input, capacity, 1)
         guard count >= 0 else { throw SocketError("splice from", source.endpoint, CInt(-count)) }
         var left = count
         while left > 0 {
-            let moved = splice_waiting(output, sink.descriptor, left)
+            let moved = clinux_splice(output, sink.descriptor, left, 1)
             guard moved > 0 else { throw SocketError("splice to", sink.endpoint, CInt(-moved)) }
             left -= moved
         }

@@ -31,8 +31,9 @@ ssize_t clinux_sendv(int descriptor, const struct iovec *pieces, int count);
 
 // A pipe of `capacity` bytes, or as near as the kernel lets it be. Returns its capacity.
 int clinux_pipe(int descriptors[2], int capacity);
-// Moves bytes between a pipe and a socket without copying them here; waits for neither.
-ssize_t clinux_splice(int from, int to, size_t count);
+// Moves bytes between a pipe and a socket without copying them here. Waits for both, if they are blocking and `waits` is
+// not 0; else for neither.
+ssize_t clinux_splice(int from, int to, size_t count, int waits);
 
 // Whether the kernel can encrypt and decrypt TLS records on a socket: 1 or 0.
 int clinux_has_kernel_tls(void);
