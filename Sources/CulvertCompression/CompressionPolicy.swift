@@ -12,7 +12,7 @@ public enum CompressionMode: String, Sendable, Codable, CaseIterable {
 /// Blocks that do not shrink have ever more of those behind them passed over, so incompressible data costs next to nothing.
 ///
 /// `auto` keeps both the link and the processor busy. As long as the processor waits for the link, it tries a greater share of
-/// the blocks; once the link waits for the processor, a smaller one: all behind a slow link, none before a fast one, and in
+/// the blocks; once the link waits for the processor, a smaller one: all behind a slow link, hardly any before a fast one, and in
 /// between a share that makes the streams faster than either. What costs less time than its saved bytes would take to encrypt
 /// and send is compressed at any rate.
 public struct CompressionPolicy {

@@ -77,8 +77,11 @@ final class Peer {
         guard settings != old, farewell == nil else { return }
         adjustDiallers()
         if settings.addresses != old.addresses { for dialler in diallers { dialler.addressesChanged() } }
-        if usable != nil { dialFurtherLanes() } else if !isConnecting { diallers.first?.dial() }
-        if usable == nil, !isConnecting, settings.addresses.isEmpty { failWaiting(nobodyDials) }
+        if usable != nil {
+            dialFurtherLanes()
+        } else if !isConnecting {
+            if let dialler = diallers.first { dialler.dial() } else { failWaiting(nobodyDials) }
+        }
     }
 
     /// Has a dialler for each lane that is to be, and closes further lanes that are no longer. The first one stays with its
