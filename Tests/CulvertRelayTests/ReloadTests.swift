@@ -67,6 +67,36 @@ import Testing
         }
     }
 
+    /// It is dialled for as long as streams may finish, and for no longer.
+    @Test func aPeerThatWasRemovedIsForgottenWithItsSession() async throws {
+        let link = try Link()
+        defer { link.close() }
+        try await withEchoPair { setup in
+            setup.a.peers[0].addresses = [link.endpoint]
+            setup.limit { $0.sessionTimeout = .seconds(1) }
+        } run: { pair in
+            link.lead(to: try await pair.port(of: .b))
+            let client = try await pair.connect("echo"), live = try await Bystander(client)
+            try await live.exchange("more")
+            let (peer, dialler) = try await watch(pair.a, "b")
+            var removed = pair.setup.a
+            (removed.peers, removed.forwards) = ([], [])
+            try await pair.a.apply(settings: removed, tls: pair.setup.credentialsOfA)
+            try await live.exchange("and more")
+            link.refuse(true)
+            link.cut()
+            #expect(try await readUntilOver(client) == [])
+            try await eventually("nobody dials it any more") { peer.object == nil && dialler.object == nil }
+        }
+    }
+
+    private func watch(_ relay: Relay, _ name: String) async throws -> (WeakReference<Peer>, WeakReference<Dialler>) {
+        let entry = try #require(relay.peers[name])
+        return try #require(await entry.loop.run {
+            (WeakReference(entry.peer.value), WeakReference(entry.peer.value.diallers.first))
+        })
+    }
+
     @Test func aChangedAllowIsForNewStreams() async throws {
         try await withEchoPair { _ in } run: { pair in
             let setup = pair.setup

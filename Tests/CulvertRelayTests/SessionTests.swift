@@ -413,8 +413,3 @@ import Testing
         }
     }
 }
-
-private final class WeakReference<Object: AnyObject>: @unchecked Sendable {
-    private(set) weak var object: Object?
-    init(_ object: Object?) { self.object = object }
-}

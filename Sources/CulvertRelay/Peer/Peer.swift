@@ -19,7 +19,7 @@ final class Peer {
     /// Takes connections that carry a stream past its session, by what the peer will call them.
     private var expected: [SessionID: (SecuredConnection) -> Void] = [:]
     /// One for each lane that this relay strives for; the first also makes the session.
-    private var diallers: [Dialler] = []
+    private(set) var diallers: [Dialler] = []
     private var waiting: [WaitingConnection] = []
     /// Why it takes no new streams, once it does not.
     private var farewell: String?
@@ -116,6 +116,8 @@ final class Peer {
 
     /// Takes a connection that the peer made.
     func admit(_ connection: SecuredConnection) {
+        // Found while the peer was there, and come when it was not.
+        guard farewell == nil || !sessions.isEmpty else { return }
         if newcomers.count >= Self.mostNewcomers { newcomers.first?.cancel() }
         do {
             newcomers.append(try Newcomer(connection, peer: self))
@@ -377,8 +379,7 @@ final class Peer {
     /// Ends every session at once.
     func stop(_ text: String) {
         retireDialler(text)
-        diallers.forEach { $0.stop() }
-        diallers = []
+        stopDialling()
         cut += sessions.reduce(0) { $0 + $1.legs.count }
         for session in sessions { session.end(.shutdown, text) }
     }
@@ -392,9 +393,17 @@ final class Peer {
         failWaiting(text)
     }
 
+    private func stopDialling() {
+        diallers.forEach { $0.stop() }
+        diallers = []
+    }
+
     private func idleIfSo() {
         guard sessions.isEmpty, let whenIdle = whenIdle.take() else { return }
         if let drainLimit = drainLimit.take() { loop.cancel(drainLimit) }
+        // Nobody may hold this peer from now on, and these would go on by themselves.
+        stopDialling()
+        newcomers.forEach { $0.cancel() }
         whenIdle(cut)
     }
 

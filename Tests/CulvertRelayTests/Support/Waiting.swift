@@ -45,6 +45,12 @@ func eventually<Value>(
     return found!
 }
 
+/// Tells whether anybody still holds an object that lives on a loop; for nothing else.
+final class WeakReference<Object: AnyObject>: @unchecked Sendable {
+    private(set) weak var object: Object?
+    init(_ object: Object?) { self.object = object }
+}
+
 /// How much of the heavy tests is done; from the environment, 1 by default.
 func scaled(_ count: Int) -> Int {
     let scale = ProcessInfo.processInfo.environment["CULVERT_TEST_SCALE"].flatMap(Double.init) ?? 1
