@@ -110,6 +110,21 @@ import Testing
         #expect(peer.said().last == goaway)
     }
 
+    /// The peer may have been told to forget this relay meanwhile, and lets what is there come to its end.
+    @Test func aRefusedLaneIsNoEndOfTheOthers() throws {
+        let peer = try ScriptedPeer()
+        let stream = peer.open(), lane = peer.session.addLane(now: peer.now)
+        try peer.hear(.goaway(Goaway(code: .unknownPeer, lastStream: 0, text: "")), on: lane)
+        #expect(peer.events() == ["refused lane 1 unknown-peer"])
+        #expect(!peer.session.isDraining && stream.isLive)
+        peer.session.lose(lane, now: peer.now)
+
+        peer.session.lose(peer.lane, now: peer.now)
+        let next = peer.session.addLane(now: peer.now)
+        try peer.hear(.goaway(Goaway(code: .unknownSession, lastStream: 0, text: "")), on: next)
+        #expect(peer.events() == ["goaway unknown-session"], "there is none that could go on")
+    }
+
     @Test func codesOfNewerPeersPass() throws {
         let peer = try ScriptedPeer()
         let code = GoawayCode(rawValue: 999)

@@ -90,6 +90,35 @@ import Testing
         }
     }
 
+    /// Its peer cannot replace a lane then, and goes on with those that it has.
+    @Test func streamsOfARemovedPeerSurviveALaneThatIsRefused() async throws {
+        let links = try [Link(), Link()]
+        defer { links.forEach { $0.close() } }
+        try await withEchoPair { setup in
+            setup.a.peers[0].addresses = links.map(\.endpoint)
+            setup.a.peers[0].lanes = 2
+        } run: { pair in
+            let target = try await pair.port(of: .b)
+            for link in links { link.lead(to: target) }
+            try await eventually("both lanes are there") {
+                await pair.b.status().peers[0].sessions.first?.lanes.filter { $0.rtt != nil }.count == 2
+            }
+            let live = try await Bystander(pair.connect("echo"))
+            try await live.exchange("more")
+            var removed = pair.setup.b
+            removed.peers = []
+            try await pair.b.apply(settings: removed, tls: pair.setup.credentialsOfB)
+            links[1].cut()
+            links[1].lead(to: target)
+            try await eventually("b has refused a lane, and a has heard it") {
+                let (a, b) = await (pair.a.status(), pair.b.status())
+                return b.refused["unknown-peer"] != nil && a.peers[0].sessions.first?.lanesLost ?? 0 >= 2
+            }
+            try await live.exchange("and more")
+            try await live.finish()
+        }
+    }
+
     private func watch(_ relay: Relay, _ name: String) async throws -> (WeakReference<Peer>, WeakReference<Dialler>) {
         let entry = try #require(relay.peers[name])
         return try #require(await entry.loop.run {

@@ -132,8 +132,11 @@ extension Session {
         case .ping: lane.pongDue = try pingValue(header, body)
         case .pong: lane.measure(try pingValue(header, body), now: now)
         case .goaway:
+            let goaway = try Goaway(body: body)
+            // An answer to this lane's HELLO says nothing of lanes that were taken.
+            guard lane.isGreeted || !lanes.contains(where: \.isGreeted) else { return events.append(.refused(lane, goaway)) }
             heardGoaway = true
-            events.append(.goaway(try Goaway(body: body)))
+            events.append(.goaway(goaway))
         case .attach: throw ProtocolViolation("ATTACH inside a session")
         case .data, .packed: preconditionFailure("payload is handled before")
         }

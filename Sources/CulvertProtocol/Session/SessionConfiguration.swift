@@ -69,6 +69,8 @@ public enum SessionEvent {
     case joined(SessionLane)
     /// The peer has lost this lane and made another in its place.
     case replaced(SessionLane)
+    /// The peer does not take this lane; others carry the session.
+    case refused(SessionLane, Goaway)
     /// Nothing has arrived on this lane for the keepalive time.
     case silent(SessionLane)
     /// There has been no lane for the resume timeout.
@@ -78,7 +80,7 @@ public enum SessionEvent {
         switch self {
         case .opened(let stream), .writable(let stream), .ended(let stream), .reset(let stream, _), .closed(let stream):
             stream
-        case .established, .goaway, .joined, .replaced, .silent, .expired:
+        case .established, .goaway, .joined, .replaced, .refused, .silent, .expired:
             nil
         }
     }

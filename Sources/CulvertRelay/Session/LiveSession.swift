@@ -282,6 +282,8 @@ final class LiveSession: LoopTask, LaneOwner {
             peer.joined(link)
         case .replaced(let half):
             if let link = link(of: half) { drop(link, "\(peer.name) made another in its place") }
+        case .refused(let half, let goaway):
+            if let link = link(of: half) { drop(link, "\(peer.name) refused it (\(goaway.code)): \(goaway.text)") }
         case .silent(let half):
             guard let link = link(of: half) else { return }
             lost(link, "nothing arrived from \(peer.name) for \(peer.environment.limits.keepalive)")

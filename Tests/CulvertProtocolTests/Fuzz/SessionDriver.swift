@@ -171,7 +171,7 @@ final class SessionDriver {
                 legs[side][number] = Leg(stream, key: 2 * number + side)
             case .closed(let stream): leg(of: stream, side)?.closed = true
             case .reset(let stream, let reason): leg(of: stream, side)?.toldReset = reason
-            case .established, .writable, .ended, .goaway, .joined, .replaced, .silent, .expired: break
+            case .established, .writable, .ended, .goaway, .joined, .replaced, .refused, .silent, .expired: break
             }
         }
     }

@@ -91,7 +91,7 @@ final class Path {
         switch event {
         case .opened(let stream): sink = stream
         case .established, .joined, .replaced, .writable: break
-        case .ended, .reset, .closed, .goaway, .silent, .expired: ends.append(event.words)
+        case .ended, .reset, .closed, .goaway, .refused, .silent, .expired: ends.append(event.words)
         }
     }
 

@@ -163,6 +163,7 @@ extension SessionEvent {
         case .goaway(let goaway): "goaway \(goaway.code)"
         case .joined(let lane): "joined \(lane.number)"
         case .replaced(let lane): "replaced \(lane.number)"
+        case .refused(let lane, let goaway): "refused lane \(lane.number) \(goaway.code)"
         case .silent(let lane): "silent \(lane.number)"
         case .expired: "expired"
         }

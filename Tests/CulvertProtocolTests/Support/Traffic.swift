@@ -90,6 +90,7 @@ final class Traffic {
         case .closed(let stream): leg(of: stream)?.isClosed = true
         case .established, .goaway, .joined, .replaced: break
         case .silent(let lane): if !pair.isDead(lane) { Issue.record("silent, seed \(pair.seed)") }
+        case .refused: Issue.record("refused, seed \(pair.seed)")
         case .expired: Issue.record("given up, seed \(pair.seed)")
         }
     }
