@@ -27,6 +27,9 @@ public final class SessionLane {
     /// Last words on streams that this side has forgotten, and when they were sent here; until a later ping is answered.
     private(set) var lastWords = Fifo<(sent: UInt64, ack: Ack)>()
 
+    /// More do not wait for the next ping that is due anyway.
+    private static let manyLastWords = 256
+
     init(number: UInt32, replaces: UInt32?, now: UInt64) {
         self.number = number
         self.replaces = replaces
@@ -34,7 +37,10 @@ public final class SessionLane {
         lastReceived = now
     }
 
-    func remember(_ ack: Ack, now: UInt64) { lastWords.append((now, ack)) }
+    func remember(_ ack: Ack, now: UInt64) {
+        lastWords.append((now, ack))
+        if lastWords.count > Self.manyLastWords, pingSent == nil { pingDue = true }
+    }
 
     /// A value that is not the last ping's says nothing of the path.
     func measure(_ value: UInt64, now: UInt64) {
