@@ -67,6 +67,23 @@ import Testing
         }
     }
 
+    /// Its OPEN waits for the client's first bytes.
+    @Test func aClientThatSaidNothingYetIsServedWhileARelayDrains() async throws {
+        let greeter = try Target { try? $0.write("welcome") }
+        try await withPair { setup in
+            setup.route("greeter", to: greeter.endpoint)
+            setup.limit { $0.openWait = .seconds(1) }
+        } run: { pair in
+            try await pair.connected()
+            let client = try await pair.connect("greeter")
+            try await eventually("a has the connection") { await pair.a.status().streams.map(\.state) == ["opening"] }
+            async let cut = pair.a.drain(within: .seconds(60))
+            #expect(try await onThread { try client.read(exactly: 7) } == Array("welcome".utf8))
+            client.close()
+            #expect(await cut == 0)
+        }
+    }
+
     @Test func aRelayThatDrainsHasNoForwards() async throws {
         try await withEchoPair { _ in } run: { pair in
             let live = try await Bystander(pair.connect("echo"))

@@ -42,8 +42,8 @@ final class LiveSession: LoopTask, LaneOwner {
     private var isMarked = false
     /// Another session with the same peer is used instead.
     private(set) var isSuperseded = false
-    /// Why, until the peer is told.
-    private var unsaidFarewell: String?
+    /// That and why this session takes no new streams, until the peer is told.
+    private var unsaidFarewell: (code: GoawayCode, text: String)?
     /// Legs that have to do something that they could not while the protocol core was at work.
     private var revisits: [Leg] = []
     /// Legs with bulk that is to be read, in turn.
@@ -152,7 +152,7 @@ final class LiveSession: LoopTask, LaneOwner {
     var isDetached: Bool { session.isDetached }
     var isEstablished: Bool { session.peer != nil }
     /// New streams may be opened on it.
-    var isUsable: Bool { isEstablished && !session.isDraining && !isSuperseded && !isOver }
+    var isUsable: Bool { isEstablished && !session.isDraining && unsaidFarewell == nil && !isOver }
 
     /// Calls for `run` at the end of this iteration.
     func attend() {
@@ -203,11 +203,11 @@ final class LiveSession: LoopTask, LaneOwner {
         lastLook = (loop.now, loop.idle)
     }
 
-    /// The peer may close a superseded session as soon as it is told, so streams that wait for their OPEN go out before.
+    /// The peer may close the session as soon as it is told, so streams that wait for their OPEN go out before.
     private func sayFarewell() {
-        guard let text = unsaidFarewell, !legs.values.contains(where: { $0.stream.id == 0 }) else { return }
+        guard let (code, text) = unsaidFarewell, !legs.values.contains(where: { $0.stream.id == 0 }) else { return }
         unsaidFarewell = nil
-        session.goaway(.superseded, text)
+        session.goaway(code, text)
         attend()
     }
 
@@ -416,12 +416,8 @@ final class LiveSession: LoopTask, LaneOwner {
     /// Takes no new streams; the session ends when those it has are over.
     func drain(_ code: GoawayCode, _ text: String) {
         guard isEstablished else { return end(.shutdown, text) }
-        if code != .superseded {
-            session.goaway(code, text)
-        } else if !isSuperseded {
-            isSuperseded = true
-            unsaidFarewell = text
-        }
+        if code == .superseded { isSuperseded = true }
+        if unsaidFarewell == nil { unsaidFarewell = (code, text) }
         attend()
     }
 
