@@ -170,6 +170,20 @@ import Testing
         }
     }
 
+    /// Whether bulk may leave its session is for both relays to say.
+    @Test func whoAsksForABypassThatIsNotAgreedIsRefused() async throws {
+        try await withHostilePeer { pair, hostile in
+            let reset = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello(features: .max), .open(1, "culvert/bypass", first: "carry 1 \(String(repeating: "0", count: 32))\n"))
+                return try peer.receive(Frame.Kind.reset)
+            }
+            // The code, behind the offset: not-allowed.
+            #expect(reset.stream == 1 && reset.body[8..<12] == [0, 0, 0, 4])
+            #expect(String(decoding: reset.body, as: UTF8.self).contains("'peers.h.tls'"))
+        }
+    }
+
     // MARK: Within the rules
 
     /// A number from the wire must not be one that traps.

@@ -144,6 +144,42 @@ import Testing
         }
     }
 
+    /// Whichever side takes it back, in either direction.
+    @Test(arguments: Side.allCases) func whatMayNotPassByTheSessionAnyMoreStays(_ side: Side) async throws {
+        try await withEchoPair { setup in
+            setup.a.peers[0].protection = .none
+            setup.b.peers[0].protection = .none
+        } run: { pair in
+            try await pair.connected()
+            var settings = side == .a ? pair.setup.a : pair.setup.b
+            settings.peers[0].protection = .userspace
+            try await pair[side].apply(
+                settings: settings, tls: side == .a ? pair.setup.credentialsOfA : pair.setup.credentialsOfB)
+            try await exchange(pair.connect("echo"), 32 << 20)
+            let peer = await pair.a.status().peers[0]
+            #expect(peer.splicedSent == 0 && peer.splicedReceived == 0 && peer.sessions.count == 1)
+        }
+    }
+
+    @Test func compressionChangesWithinTheSession() async throws {
+        try await withEchoPair { _ in } run: { pair in
+            func sentPacked() async throws -> UInt64 {
+                let client = try await Bystander(pair.connect("echo"))
+                try await client.exchange(String(repeating: "the same ", count: 10_000))
+                try await client.finish()
+                return await pair.a.status().peers[0].sessions.first?.compression.sentPacked ?? 0
+            }
+            #expect(try await sentPacked() == 0)
+            var settings = pair.setup.a
+            settings.peers[0].compression = .lz4
+            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+            let packed = try await sentPacked()
+            #expect(packed > 0)
+            try await pair.a.apply(settings: pair.setup.a, tls: pair.setup.credentialsOfA)
+            #expect(try await sentPacked() == packed)
+        }
+    }
+
     @Test func newCertificatesAreForNewSessions() async throws {
         try await withEchoPair { _ in } run: { pair in
             let setup = pair.setup

@@ -101,6 +101,12 @@ final class Dialler {
         dial()
     }
 
+    /// The session whose lane it was to replace is over.
+    func forget() {
+        lastLane = nil
+        stop()
+    }
+
     func stop() {
         switch state {
         case .idle: break

@@ -74,6 +74,7 @@ final class Peer {
             // Who was let in under the old name opens nothing more.
             for session in sessions { session.drain(.draining, "the peer's identity changed") }
         }
+        for session in sessions { session.settingsChanged() }
         guard settings != old, farewell == nil else { return }
         adjustDiallers()
         if settings.addresses != old.addresses { for dialler in diallers { dialler.addressesChanged() } }
@@ -232,7 +233,7 @@ final class Peer {
             idleIfSo()
         } else if usable == nil {
             diallers.first?.lost(nil, after: loop.now - session.made)
-            diallers.dropFirst().forEach { $0.stop() }
+            diallers.dropFirst().forEach { $0.forget() }
             if !isConnecting { failWaiting(text) }
         } else {
             // Some may have been made for this one.

@@ -13,6 +13,8 @@ final class LZ4Codec: BlockCodec {
 
     init(_ mode: CompressionMode) { policy = CompressionPolicy(mode) }
 
+    func change(to mode: CompressionMode) { policy = CompressionPolicy(mode) }
+
     func wants() -> Bool { policy.wants() }
 
     func compress(_ plain: UnsafeRawBufferPointer, into room: UnsafeMutableRawBufferPointer) -> Int? {

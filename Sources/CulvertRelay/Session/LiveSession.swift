@@ -23,7 +23,7 @@ final class LiveSession: LoopTask, LaneOwner {
     let loop: EventLoop
     let session: Session
     let dialled: Bool
-    let mode: CompressionMode
+    private(set) var mode: CompressionMode
     private let codec: LZ4Codec
     unowned let peer: Peer
     let made: UInt64
@@ -78,6 +78,13 @@ final class LiveSession: LoopTask, LaneOwner {
     }
 
     // MARK: Lanes
+
+    /// The peer has other settings now. What was agreed in HELLO stays for the session's life.
+    func settingsChanged() {
+        guard mode != peer.settings.compression else { return }
+        mode = peer.settings.compression
+        codec.change(to: mode)
+    }
 
     /// Takes a connection that this relay made.
     /// - Parameter replacing: the lane that it takes the place of, if there was one.
@@ -355,7 +362,12 @@ final class LiveSession: LoopTask, LaneOwner {
     // MARK: Past the session
 
     /// How bulk is to be carried past the session; nil: not at all.
-    var bypassMode: BypassMode? { isUsable && session.canOpen ? BypassMode(session.commonFeatures) : nil }
+    var bypassMode: BypassMode? { isUsable && session.canOpen ? agreedBypass : nil }
+
+    /// What both relays have offered, if this one still does.
+    private var agreedBypass: BypassMode? {
+        BypassMode(session.commonFeatures.intersection(peer.settings.protection.features))
+    }
 
     /// Opens a stream for what is to be said about a bypass.
     /// - Returns: its local end.
@@ -370,7 +382,11 @@ final class LiveSession: LoopTask, LaneOwner {
     }
 
     /// The peer has opened one.
-    func takeNotes(of leg: Leg) throws(IOError) {
+    func takeNotes(of leg: Leg) throws {
+        guard agreedBypass != nil else {
+            throw ServiceRefusal(reason: ResetReason(
+                .notAllowed, "nothing goes past the session here: 'peers.\(peer.name).tls' would have to say so"))
+        }
         let pair = try Descriptor.pair()
         bypasses.append(try IncomingBypass(pair.second, session: self))
         leg.attach(pair.first)
