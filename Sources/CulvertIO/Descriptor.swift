@@ -47,7 +47,9 @@ public struct Descriptor: ~Copyable {
             clinux_socketpair(raw.baseAddress!.assumingMemoryBound(to: CInt.self))
         }
         guard result >= 0 else { throw IOError(errno: -result, operation: "make a socket pair") }
-        return Pair(first: Descriptor(adopting: raw.0), second: Descriptor(adopting: raw.1))
+        let pair = Pair(first: Descriptor(adopting: raw.0), second: Descriptor(adopting: raw.1))
+        guard !DescriptorReserve.includes(max(raw.0, raw.1)) else { throw IOError(errno: EMFILE, operation: "make a socket pair") }
+        return pair
     }
 }
 

@@ -32,8 +32,10 @@ public struct Splice: ~Copyable {
         var raw: [CInt] = [-1, -1]
         let result = clinux_pipe(&raw, Self.capacity)
         guard result > 0 else { throw IOError(errno: -result, operation: "make a pipe") }
-        output = Descriptor(adopting: raw[0])
-        input = Descriptor(adopting: raw[1])
+        let output = Descriptor(adopting: raw[0]), input = Descriptor(adopting: raw[1])
+        guard !DescriptorReserve.includes(max(raw[0], raw[1])) else { throw IOError(errno: EMFILE, operation: "make a pipe") }
+        self.output = output
+        self.input = input
         capacity = Int(result)
     }
 

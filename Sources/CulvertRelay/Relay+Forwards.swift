@@ -77,6 +77,11 @@ extension Relay {
                 state.forwards[id] = ForwardHandle(
                     loop: entry.loop, forward: forward, settings: settings, origin: origin, listen: status.listen)
             }
+            // A reload may have removed the peer meanwhile, and with it the forwards that it knew.
+            guard peers[settings.to.peer] != nil else {
+                try? await removeForward(id)
+                throw RelayError("forward to \(settings.to): the peer was just removed from the configuration")
+            }
             return status
         }
     }

@@ -78,6 +78,27 @@ import Testing
         }
     }
 
+    /// In a process of its own, whose limit of descriptors it sets.
+    @Test func pairsAndPipesLeaveDescriptorsToOthers() async {
+        await #expect(processExitsWith: .success) {
+            func fill(_ make: () throws(IOError) -> Void) -> CInt {
+                while true {
+                    do throws(IOError) { try make() } catch { return error.errno }
+                }
+            }
+            var limit = rlimit(rlim_cur: 128, rlim_max: 128)
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            let kept = fill { () throws(IOError) in
+                let pair = try Descriptor.pair()
+                _ = (pair.first.release(), pair.second.release())
+            }
+            #expect(kept == EMFILE)
+            #expect(fill { () throws(IOError) in _ = try Splice() } == EMFILE)
+            let last = Array(sequence(state: ()) { _ in dup(0) }.prefix { $0 >= 0 })
+            #expect(last.count >= 128 / 8 - 1)
+        }
+    }
+
     @Test func closesOnceAndOnlyWhatItOwns() throws {
         let pair = try Descriptor.pair()
         let far = pair.second

@@ -125,12 +125,12 @@ final class DirectLane: Lane, EventHandler, FrameSink {
                 return true
             }
             inbound.consume(step.consumed)
-            if step.produced > 0, !handle(UnsafeRawBufferPointer(rebasing: plaintext.memory[..<step.produced])) {
-                return false
-            }
             if step.ended {
                 failure = "the peer closed the connection"
                 wasClosed = true
+            }
+            if step.produced > 0, !handle(UnsafeRawBufferPointer(rebasing: plaintext.memory[..<step.produced])) {
+                return false
             }
             if step.ended || step.consumed == 0 && step.produced == 0 { break }
         }
