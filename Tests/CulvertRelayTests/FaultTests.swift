@@ -8,7 +8,7 @@ import Testing
 ///
 /// CULVERT_FAULT_SEED repeats one seed, as far as threads allow, and as often as CULVERT_TEST_SCALE says;
 /// CULVERT_FAULT_FIRST moves the range of seeds.
-@Suite(.alone) struct FaultTests {
+@Suite(.alone, .atOnce(3)) struct FaultTests {
     private static let scenes = 12
 
     @Test(arguments: 0..<scenes) func everyByteArrivesOrTheStreamIsResetWithAReason(scene: Int) async {
@@ -57,8 +57,10 @@ import Testing
                 }
             }
             print("scene \(scene): \(seeds.count) seeds in \(ContinuousClock.now - began), \(total)")
-            #expect(total.counts.partial > 0 && total.counts.unready > 0)
-            if seeds.count > 1 { #expect((total.counts.spliced > 0) == FaultScene.splices(scene)) }
+            if seeds.count > 1 {
+                #expect(total.counts.partial > 0 && total.counts.unready > 0)
+                #expect((total.counts.spliced > 0) == FaultScene.splices(scene))
+            }
             // Connections are few: a dozen seeds may meet no fault of theirs.
             if seeds.count >= 100 { #expect(total.counts.accept > 0) }
         }

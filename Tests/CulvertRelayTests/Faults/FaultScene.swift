@@ -112,7 +112,11 @@ struct FaultScene: Sendable {
                 return Transferred(traffic)
             }
         }
-        try await pair.settle(within: Self.limit) { try await serveTheRest() }
+        do {
+            try await pair.settle(within: Self.limit) { try await serveTheRest() }
+        } catch {
+            throw Failure("\(error); at its ends:\n" + traffic.take().streams.map { "\($0)" }.joined(separator: "\n"))
+        }
         try await serveTheRest()
         let streams = traffic.take().streams
         let isHarmless = counts.reset == 0 && counts.corrupt == 0
@@ -159,7 +163,14 @@ struct FaultScene: Sendable {
         try await reload(lanes: Self.mostLanes, .none)
         for side in Side.allCases { try await carries(from: side) }
         try await lanesStand(Self.mostLanes)
-        try await pair.settle(within: Self.limit)
+        let (routes, pattern) = (routes, pattern)
+        try await pair.settle(within: Self.limit) {
+            // A relay that could not accept for a while may do so now, when the client of an earlier seed has left.
+            try await onThread {
+                var late = try FaultTraffic([], over: routes, pattern: pattern)
+                try late.run(within: Self.limit)
+            }
+        }
     }
 }
 
