@@ -13,18 +13,29 @@ import Testing
                 PEER   SESSION     AGE      RTT    LEAST  LANES  STREAMS  OPENED  RESET      SENT  RECEIVED
                 hostb  00c0ffee  1m00s  0.50 ms  0.25 ms      1        2      12      3  1.00 GiB  2.00 KiB
                 hostc  none          -        -        -      0        0       0      0       0 B       0 B
+                hostb: spliced 512 MiB of what was sent, 1.00 KiB of what was received
                 hostb: lane 4, 10.0.0.1:5000 - 10.0.0.2:16515, OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384
                 hostb: compressed (auto) 3.91 KiB to 0.98 KiB
                 hostc: no session: connection refused?[31m
 
-                STREAM  PEER   SERVICE  DIRECTION  STATE  AGE      SENT        RATE  RECEIVED  RATE   UNACKED  UNDELIVERED  WINDOW OUT        IN
-                     1  hostb  web1     outgoing   open   12s  2.86 MiB  1.43 MiB/s      10 B     -  0.98 KiB         20 B    8.00 MiB  64.0 KiB
-                     2  hostb  web?[2J  incoming   open   12s  2.86 MiB  1.43 MiB/s      10 B     -  0.98 KiB         20 B    8.00 MiB  64.0 KiB
+                STREAM  PEER   SERVICE  DIRECTION  STATE               AGE      SENT        RATE  RECEIVED  RATE   UNACKED  UNDELIVERED  WINDOW OUT        IN
+                     1  hostb  web1     outgoing   open, not lossless  12s  2.86 MiB  1.43 MiB/s      10 B     -  0.98 KiB         20 B    8.00 MiB  64.0 KiB
+                     2  hostb  web?[2J  incoming   open                12s  2.86 MiB  1.43 MiB/s      10 B     -  0.98 KiB         20 B    8.00 MiB  64.0 KiB
 
                 FORWARD  LISTEN              TO          ORIGIN  ACCEPTED  ACTIVE  LAST RESET
                 f1       tcp:127.0.0.1:4444  hostb/web1  config         7       1  no QEMU there
 
                 """)
+    }
+
+    @Test func nothingIsSaidOfSplicingWhereThereIsNone() {
+        var status = RelayStatus.sample
+        status.peers[0].splicedSent = 0
+        status.peers[0].splicedReceived = 0
+        status.peers[0].sessions[0].streams[0] = .sample(id: 1, service: "web1", outgoing: true)
+        let text = StatusReport(status, colour: false).text
+        #expect(!text.contains("spliced") && !text.contains("lossless"))
+        #expect(text.contains("DIRECTION  STATE  AGE"))
     }
 
     @Test func colourIsOnlyAddedOnDemand() {

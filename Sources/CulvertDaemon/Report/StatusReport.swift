@@ -47,6 +47,7 @@ public struct StatusReport {
                 let cause = peer.lastError ?? (peer.addresses.isEmpty ? "waiting for it to connect" : "connecting")
                 details.append(warn("\(peer.name): no session: \(HumanText.plain(cause))") + "\n")
             }
+            if let spliced = spliced(peer) { details.append("\(peer.name): \(spliced)\n") }
             for (index, session) in peer.sessions.enumerated() {
                 table.add(
                     [
@@ -68,6 +69,12 @@ public struct StatusReport {
         return table.isEmpty ? "" : table.text(bold: bold) + details.joined()
     }
 
+    private func spliced(_ peer: PeerStatus) -> String? {
+        guard peer.splicedSent + peer.splicedReceived > 0 else { return nil }
+        return "spliced \(HumanText.bytes(peer.splicedSent)) of what was sent, "
+            + "\(HumanText.bytes(peer.splicedReceived)) of what was received"
+    }
+
     private func compression(_ compression: CompressionStatus) -> String? {
         let plain = compression.sentPlain + compression.receivedPlain
         let packed = compression.sentPacked + compression.receivedPacked
@@ -85,8 +92,9 @@ public struct StatusReport {
         for peer in status.peers {
             for stream in peer.sessions.flatMap(\.streams) {
                 table.add([
-                    "\(stream.id)", peer.name, stream.service, stream.outgoing ? "outgoing" : "incoming", stream.state,
-                    HumanText.age(stream.age), HumanText.bytes(stream.bytesSent), HumanText.rate(stream.sendRate),
+                    "\(stream.id)", peer.name, stream.service, stream.outgoing ? "outgoing" : "incoming",
+                    stream.state + (stream.lossless ? "" : ", not lossless"), HumanText.age(stream.age),
+                    HumanText.bytes(stream.bytesSent), HumanText.rate(stream.sendRate),
                     HumanText.bytes(stream.bytesReceived), HumanText.rate(stream.receiveRate),
                     HumanText.bytes(stream.unacknowledged), HumanText.bytes(stream.undelivered),
                     HumanText.bytes(stream.sendWindow), HumanText.bytes(stream.receiveWindow),

@@ -55,7 +55,7 @@ extension RelayStatus {
                                 tls: "OpenSSL TLSv1.3 TLS_AES_256_GCM_SHA384", loop: "culvert-1", rtt: 0.5, bytesSent: 5000, bytesReceived: 600)
                         ],
                         streams: [
-                            .sample(id: 1, service: "web1", outgoing: true),
+                            .sample(id: 1, service: "web1", outgoing: true, spliced: 2_000_000),
                             .sample(id: 2, service: "web\u{1B}[2J", outgoing: false),
                         ])
                 ],
@@ -80,10 +80,10 @@ extension RelayStatus {
 }
 
 extension StreamStatus {
-    static func sample(id: UInt64, service: String, outgoing: Bool) -> StreamStatus {
+    static func sample(id: UInt64, service: String, outgoing: Bool, spliced: UInt64 = 0) -> StreamStatus {
         StreamStatus(
             id: id, service: service, outgoing: outgoing, forward: outgoing ? "f1" : nil, state: "open", age: 12,
-            bytesSent: 3_000_000, bytesReceived: 10, splicedSent: 2_000_000, splicedReceived: 0, lossless: false, sendRate: 1_500_000, receiveRate: 0, unacknowledged: 1000,
-            undelivered: 20, sendWindow: 8 << 20, receiveWindow: 64 << 10)
+            bytesSent: 3_000_000, bytesReceived: 10, splicedSent: spliced, splicedReceived: 0, lossless: spliced == 0,
+            sendRate: 1_500_000, receiveRate: 0, unacknowledged: 1000, undelivered: 20, sendWindow: 8 << 20, receiveWindow: 64 << 10)
     }
 }
