@@ -1,6 +1,7 @@
 import BenchSockets
 import CulvertCompression
 import CulvertDaemon
+import struct CulvertRelay.PeerSettings
 import CulvertTLS
 import Foundation
 
@@ -77,6 +78,23 @@ public struct BenchPlan: Sendable {
     public init(place: Place, setups: [Setup]) {
         self.place = place
         self.setups = setups
+    }
+
+    /// Most streams that send at once.
+    public static let mostStreams = BenchServer.mostConnections - BenchServer.spareConnections
+
+    /// - Throws: if it cannot be carried out wherever it is tried; names the option of `culvert bench`.
+    public func validate() throws(BenchError) {
+        guard runs > 0 else { throw BenchError("--runs counts from 1") }
+        guard extent != .bytes(0), extent != .time(.zero) else { throw BenchError("--bytes or --duration 0: a run of nothing measures nothing") }
+        for setup in setups {
+            guard 1 ... PeerSettings.mostLanes ~= setup.lanes else {
+                throw BenchError("--lanes \(setup.lanes): a session has 1 to \(PeerSettings.mostLanes)")
+            }
+            guard 1 ... Self.mostStreams ~= setup.streams else {
+                throw BenchError("--streams \(setup.streams): the far end takes 1 to \(Self.mostStreams), each with a thread")
+            }
+        }
     }
 }
 

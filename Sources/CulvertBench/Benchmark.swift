@@ -20,6 +20,8 @@ public struct Benchmark: Sendable {
 
     /// Blocks until everything is measured.
     public func run() throws -> BenchReport {
+        try plan.validate()
+        try checkDescriptors()
         let host = HostFacts.current()
         let credentials = try Credentials(in: scratch.path)
         let pattern =
@@ -37,6 +39,19 @@ public struct Benchmark: Sendable {
             }
         return BenchReport(plan, host, limits, Array(zip(setups, samples)))
     }
+
+    /// Found out before minutes of measuring rather than after.
+    private func checkDescriptors() throws {
+        let streams = plan.setups.map(\.streams).max() ?? 0
+        let endsHere = if case .local = plan.place { 2 } else { 1 }
+        let needed = streams * endsHere + Self.otherDescriptors
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < needed else { return }
+        throw BenchError("\(streams) streams take \(needed) descriptors here, and there may be \(limit.rlim_cur): see 'ulimit -n'")
+    }
+
+    /// More than the program has open besides streams.
+    private static let otherDescriptors = 64
 
     /// With what TLS comes to on this host. With a running relay, TLS, lanes and compression are what it has.
     private func resolvedSetups(_ credentials: Credentials) throws -> [BenchPlan.Setup] {

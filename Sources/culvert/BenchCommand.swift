@@ -67,11 +67,8 @@ struct BenchCommand: ParsableCommand {
     var svg: String?
 
     func validate() throws {
-        guard runs > 0, (lanes + streams).allSatisfy({ $0 > 0 }) else {
-            throw ValidationError("--runs, --lanes and --streams count from 1.")
-        }
         guard bytes == nil || duration == nil else { throw ValidationError("--bytes and --duration exclude each other.") }
-        guard bytes != 0, duration != .zero else { throw ValidationError("A run of nothing measures nothing.") }
+        do throws(BenchError) { try plan.validate() } catch { throw ValidationError("\(error).") }
         if let svg, case let directory = URL(filePath: svg).deletingLastPathComponent().path {
             // Found out before minutes of measuring rather than after.
             guard FileManager.default.isWritableFile(atPath: directory) else {
@@ -87,6 +84,7 @@ struct BenchCommand: ParsableCommand {
     }
 
     func run() throws {
+        ProcessSetup.prepare()
         let scratch = try Scratch()
         let progress = BenchProgress()
         let isInterrupted = Atomic<Bool>(false)
@@ -164,6 +162,7 @@ extension BenchCommand {
         func validate() throws { _ = try endpoint }
 
         func run() throws {
+            ProcessSetup.prepare()
             if case .unix(let path) = try endpoint { StaleSocket.remove(path) }
             let server = try BenchServer(on: endpoint)
             let signals = CancellingSignals { _ in server.stop() }

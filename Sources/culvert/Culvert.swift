@@ -99,5 +99,5 @@ func printJSON(_ value: some Encodable, pretty: Bool = true) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     if pretty { encoder.outputFormatting.insert(.prettyPrinted) }
-    FileHandle.standardOutput.write(try encoder.encode(value) + Data("\n".utf8))
+    Terminal.write(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
 }

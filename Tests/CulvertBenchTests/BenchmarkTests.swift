@@ -10,7 +10,7 @@ import Testing
 /// The whole of it, with small sizes, through relays that are the real program.
 @Suite(.serialized) struct BenchmarkTests {
     /// What `CULVERT_BINARY` names, else the program next to the tests.
-    private static let culvert =
+    static let culvert =
         ProcessInfo.processInfo.environment["CULVERT_BINARY"]
         ?? URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
         .appending(path: "culvert").path

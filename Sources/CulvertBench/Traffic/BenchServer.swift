@@ -6,7 +6,9 @@ import Synchronization
 /// The far end: takes bytes, gives them back, counts them.
 public final class BenchServer: Sendable {
     /// Each has a thread, so there is a bound.
-    private static let mostConnections = 1024
+    static let mostConnections = 1024
+    /// Those of them that are left to round trips beside the streams and to what is just ending.
+    static let spareConnections = 24
 
     private let listener: Listener
     private let connections = Atomic<Int>(0)
