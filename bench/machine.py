@@ -4,10 +4,20 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 
+from results import progress
 
-def facts() -> dict[str, str]:
+# The load average of the last minute, for each core, below which a machine counts as quiet; it falls by a factor of e in a
+# minute. And how many seconds that is waited for.
+QUIET, PATIENCE = 0.5, 180
+
+
+def facts(for_record: bool) -> dict[str, str]:
+    """For a record, it first waits until the machine is quiet, so this has to come right before the measuring."""
+    if for_record:
+        wait_until_quiet()
     return {
         "processor": processor(),
         "cores": str(os.cpu_count()),
@@ -19,6 +29,19 @@ def facts() -> dict[str, str]:
         "Swift": answer("swift", "--version").splitlines()[0],
         "commit": answer("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
     }
+
+
+def wait_until_quiet() -> None:
+    bound = QUIET * os.cpu_count()
+    deadline = time.monotonic() + PATIENCE
+    if (load := os.getloadavg()[0]) >= bound:
+        progress(f"waiting {PATIENCE} s at most until the load, {load:.2f}, is below {bound:g}")
+    while load >= bound:
+        if time.monotonic() >= deadline:
+            progress(f"measuring beside other work, as the record will say: the load is still {load:.2f}")
+            return
+        time.sleep(1)
+        load = os.getloadavg()[0]
 
 
 def processor() -> str:
