@@ -315,7 +315,7 @@ class Stunnel(Contender):
     name = program = "stunnel"
 
     def version(self) -> str:
-        return self.asked("-version").splitlines()[0].partition(" on ")[0].removeprefix("Initializing inetd mode configuration").strip()
+        return re.search(r"^stunnel \S+", self.asked("-version"), re.MULTILINE)[0]
 
     def near(self, route: Route, own: Identity) -> list[str]:
         return self._serve(route, "near", own, [
