@@ -142,11 +142,12 @@ class Culvert(Contender):
 
     def __init__(
             self, name: str = name, lanes: int = 1, compression: str = "none", backend: str = "openssl",
-            tls: str = "userspace"):
+            records: str = "auto", tls: str = "userspace"):
         self.name = name
         self.lanes = lanes
         self.compression = compression
         self.backend = backend
+        self.records = records
         self.tls = tls
 
     def version(self) -> str:
@@ -182,6 +183,7 @@ relay:
   admin: {route.directory}/{name}.admin
 tls:
   backend: {self.backend}
+  records: {self.records}
   ca: {own.authority}
   certificate: {own.certificate}
   key: {own.key}

@@ -6,7 +6,7 @@ from statistics import median
 INK, QUIET, SPEED, CPU, TRACK = "#1f2933", "#616e7c", "#2f6fab", "#c2571a", "#f0f4f8"
 # Pixels.
 WIDTH, MARGIN, TOP, ROW, BAR = 880, 28, 78, 40, 18
-NAMES, SPEEDS, CPUS = 150, 380, 180
+NAMES, SPEEDS, CPUS = 165, 370, 175
 
 
 def bars(title: str, rows: list[tuple[str, list[float], float | None]]) -> str:
