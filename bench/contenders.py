@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,10 @@ class Contender:
 
     name: str
     program: str
+    # Of TLS between the two; None where something else protects the streams.
+    cipher: str | None = CIPHER
+    # What a client has to name in TLS as the protocol inside, if the far relay insists.
+    protocol: str | None = None
 
     def executable(self) -> str | None:
         return shutil.which(self.program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -131,6 +136,25 @@ class Contender:
         if self.executable() is None:
             raise Failure(f"{self.program} is not there; run 'make bench', or leave '{self.name}' out")
 
+    def check_cipher(self, identities: dict[str, Identity]) -> None:
+        """Asks the far relay, as a client that offers what OpenSSL does by default: options can be ignored or overruled."""
+        if self.cipher is None:
+            return
+        own = identities["near"]
+        with tempfile.TemporaryDirectory(prefix="culvert-bench.") as directory:
+            route = Route.through(Path(directory), "stream")
+            with self.pair(route, identities):
+                command = [
+                    "openssl", "s_client", "-brief", "-connect", f"{route.host}:{route.port}", "-tls1_3",
+                    "-cert", own.certificate, "-key", own.key, "-CAfile", own.authority,
+                    "-verify_return_error", "-verify_hostname", "far", *(["-alpn", self.protocol] if self.protocol else [])]
+                said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30).stderr
+        found = re.search(r"^Ciphersuite: (\S+)", said, re.MULTILINE)
+        if found is None:
+            raise Failure(f"{self.name}: openssl s_client gets no connection:\n{said}")
+        if found[1] != self.cipher:
+            raise Failure(f"{self.name} takes {found[1]} where its row says {self.cipher}; see the settings in {__file__}")
+
     def asked(self, *arguments: str) -> str:
         done = subprocess.run([self.executable(), *arguments], capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
@@ -139,6 +163,7 @@ class Contender:
 class Culvert(Contender):
     name = "culvert"
     program = CULVERT
+    protocol = "culvert/1"
 
     def __init__(
             self, name: str = name, lanes: int = 1, compression: str = "none", backend: str = "openssl",
@@ -290,6 +315,8 @@ stream {{
 
 
 class Socat(Contender):
+    """Its option for ciphers is about TLS before 1.3; those of 1.3 are OpenSSL's default."""
+
     name = program = "socat"
 
     def version(self) -> str:
@@ -350,6 +377,7 @@ class Spiped(Contender):
     """Its own protocol: AES-256-CTR and HMAC-SHA256, keys from a shared secret."""
 
     name = program = "spiped"
+    cipher = None
 
     def version(self) -> str:
         return self.asked("-v").strip()
@@ -374,6 +402,7 @@ class SSH(Contender):
     """All flows inside one connection, as with ControlMaster: a master connection that forwards UNIX sockets."""
 
     name = program = "ssh"
+    cipher = None
     CIPHER = "aes256-gcm@openssh.com"
 
     def version(self) -> str:
@@ -417,6 +446,7 @@ class Floor(Contender):
     """Not a relay: the least that one can cost with this machine's OpenSSL. See bench/floor."""
 
     name = "floor"
+    cipher = None
     program = str(PRODUCTS / "culvert-floor")
     near_does, far_does = "seal", "open"
 
