@@ -38,6 +38,21 @@ import Testing
         #expect(text.contains("DIRECTION  STATE  AGE"))
     }
 
+    @Test func whatIsLeftOfAForwardsLeaseIsShown() {
+        var leased = RelayStatus.sample.forwards[0]
+        (leased.id, leased.origin, leased.expires, leased.ended) = ("f12", "admin", 1_000_089.9, [])
+        #expect(
+            ForwardReport(RelayStatus.sample.forwards + [leased], colour: false, now: 1_000_000).text == """
+                FORWARD  LISTEN              TO          ORIGIN             ACCEPTED  ACTIVE  LAST RESET
+                f1       tcp:127.0.0.1:4444  hostb/web1  config                    7       1  no QEMU there
+                f12      tcp:127.0.0.1:4444  hostb/web1  admin, 1m29s left         7       1
+
+                """)
+        var status = RelayStatus.sample
+        status.forwards = [leased]
+        #expect(StatusReport(status, colour: false, now: 1_000_100).text.contains("admin, 0s left"))
+    }
+
     @Test func colourIsOnlyAddedOnDemand() {
         let coloured = StatusReport(.sample, colour: true).text
         #expect(coloured.contains("\u{1B}[1mPEER"))

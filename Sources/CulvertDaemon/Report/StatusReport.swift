@@ -1,14 +1,19 @@
 import CulvertRelay
+import Foundation
 
 /// `culvert status` for people.
 public struct StatusReport {
     private let status: RelayStatus
     private let colour: Bool
+    private let now: Double
 
-    /// - Parameter colour: whether to use terminal attributes.
-    public init(_ status: RelayStatus, colour: Bool) {
+    /// - Parameters:
+    ///   - colour: whether to use terminal attributes.
+    ///   - now: seconds since 1970, for what is left of leases.
+    public init(_ status: RelayStatus, colour: Bool, now: Double = Date.now.timeIntervalSince1970) {
         self.status = status
         self.colour = colour
+        self.now = now
     }
 
     /// Lines, each ended.
@@ -105,7 +110,7 @@ public struct StatusReport {
     }
 
     private var forwards: String {
-        status.forwards.isEmpty ? "" : ForwardReport(status.forwards, colour: colour).text
+        status.forwards.isEmpty ? "" : ForwardReport(status.forwards, colour: colour, now: now).text
     }
 
     private func bold(_ text: String) -> String { Attribute.bold.apply(to: text, colour) }
@@ -116,10 +121,13 @@ public struct StatusReport {
 public struct ForwardReport {
     private let forwards: [ForwardStatus]
     private let colour: Bool
+    private let now: Double
 
-    public init(_ forwards: [ForwardStatus], colour: Bool) {
+    /// - Parameters: as `StatusReport`'s.
+    public init(_ forwards: [ForwardStatus], colour: Bool, now: Double = Date.now.timeIntervalSince1970) {
         self.forwards = forwards
         self.colour = colour
+        self.now = now
     }
 
     public var text: String {
@@ -131,11 +139,17 @@ public struct ForwardReport {
         for forward in forwards {
             let reset = forward.ended.last { $0.reset != nil }?.reset
             table.add([
-                forward.id, forward.listen, forward.to, forward.origin, "\(forward.accepted)", "\(forward.active)",
+                forward.id, forward.listen, forward.to, origin(forward), "\(forward.accepted)", "\(forward.active)",
                 reset.map(\.text) ?? "",
             ])
         }
         return table.text { Attribute.bold.apply(to: $0, colour) }
+    }
+
+    /// With the lease, if it has one.
+    private func origin(_ forward: ForwardStatus) -> String {
+        guard let expires = forward.expires else { return forward.origin }
+        return "\(forward.origin), \(HumanText.age(max(expires - now, 0))) left"
     }
 }
 
