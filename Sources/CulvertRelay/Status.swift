@@ -46,6 +46,7 @@ public struct SessionStatus: Sendable, Codable, Equatable {
     /// Lanes that were lost while the session went on. With streams and no lane it waits for one.
     public var lanesLost: Int
     public var compression: CompressionStatus
+    public var bulk: BulkStatus
     public var lanes: [LaneStatus]
     public var streams: [StreamStatus]
 }
@@ -58,6 +59,14 @@ public struct CompressionStatus: Sendable, Codable, Equatable {
     public var sentPacked: UInt64
     public var receivedPlain: UInt64
     public var receivedPacked: UInt64
+}
+
+/// Who encrypts bulk: userspace, kernel or none.
+public struct BulkStatus: Sendable, Codable, Equatable {
+    /// What this relay's configuration asks for.
+    public var wanted: String
+    /// What both relays have said, and what is done.
+    public var agreed: String
 }
 
 public struct LaneStatus: Sendable, Codable, Equatable {

@@ -13,6 +13,8 @@ public struct PeerCheck: Encodable, Sendable {
     public var tls: String?
     /// Milliseconds, the least measured.
     public var roundTrip: Double?
+    /// What `peers.NAME.tls` asks for here, and what both relays have said.
+    public var bulk: BulkStatus?
     /// As a forward or `connect` would ask for them; NAME stands for a name of your own.
     public var services: [String] = []
 
@@ -49,6 +51,7 @@ public struct PeerCheck: Encodable, Sendable {
         remote = session.lanes.first?.remote
         tls = session.lanes.first?.tls
         roundTrip = session.rttMinimum
+        bulk = session.bulk
     }
 
     /// Seconds in which a connection that was just lost may be made again.
@@ -77,6 +80,11 @@ public struct PeerCheck: Encodable, Sendable {
         var lines = ["\(peer): ok"]
         if let remote, let tls { lines.append("at \(remote), \(tls)") }
         if roundTrip != nil { lines.append("round trip \(HumanText.milliseconds(roundTrip))") }
+        if let bulk, bulk.wanted != bulk.agreed {
+            lines.append(
+                "bulk is encrypted in the session: 'tls: \(bulk.wanted)' takes it on both relays"
+                    + (bulk.wanted == "kernel" ? ", and kernels with TLS" : ""))
+        }
         lines.append(
             services.isEmpty
                 ? "no service of it allows this host: name this relay in the 'allow' of one there"

@@ -19,6 +19,13 @@ enum BypassMode: String {
             return nil
         }
     }
+
+    var protection: BulkProtection {
+        switch self {
+        case .kernel: .kernel
+        case .plain: .none
+        }
+    }
 }
 
 extension BulkProtection {

@@ -6,6 +6,9 @@ extension LiveSession {
             age: seconds(since: made), rtt: session.roundTrip.map(Self.milliseconds),
             rttMinimum: session.leastRoundTrip.map(Self.milliseconds),
             lanesLost: lanesLost, compression: compression,
+            bulk: BulkStatus(
+                wanted: peer.settings.protection.rawValue,
+                agreed: (agreedBypass?.protection ?? .userspace).rawValue),
             lanes: links.map {
                 LaneStatus(
                     number: $0.half.number, local: $0.lane.local, remote: $0.lane.remote, tls: $0.lane.summary,

@@ -275,6 +275,9 @@ final class LiveSession: LoopTask, LaneOwner {
             logger.info("session established", metadata: [
                 "relay": "\(hello.name)", "remote": "\(lane?.remote ?? "")", "tls": "\(lane?.summary ?? "")",
             ])
+            if agreedBypass == nil, peer.settings.protection != .userspace {
+                logger.notice("bulk stays in the session: 'tls: \(peer.settings.protection)' is not what both relays and their kernels offer")
+            }
             arm()
             peer.established(self, hello)
         case .opened(let stream): peer.opened(stream, on: self)
@@ -365,7 +368,7 @@ final class LiveSession: LoopTask, LaneOwner {
     var bypassMode: BypassMode? { isUsable && session.canOpen ? agreedBypass : nil }
 
     /// What both relays have offered, if this one still does.
-    private var agreedBypass: BypassMode? {
+    var agreedBypass: BypassMode? {
         BypassMode(session.commonFeatures.intersection(peer.settings.protection.features))
     }
 

@@ -197,6 +197,16 @@ extension BlockingTests {
             #expect(bad.text.hasPrefix("hostb: cannot be reached\n") && bad.text.contains("Connection refused"))
         }
 
+        @Test func checkSaysThatOneRelayAloneDoesNotDecideWhoEncrypts() throws {
+            let far = try far()
+            let near = try RealRelay("hosta", in: directory, sections: """
+                peers: { hostb: { addresses: ["\(try far.address())"], tls: none } }
+                """)
+            try near.awaitSession(with: "hostb")
+            let check = try CommandLineTool.run("check", "hostb", "--admin", near.admin)
+            #expect(check.text.contains("\n  bulk is encrypted in the session: 'tls: none' takes it on both relays\n"), "\(check.text)")
+        }
+
         // MARK: connect
 
         @Test func connectCarriesEveryByteAndNothingElse() throws {

@@ -49,6 +49,7 @@ extension RelayStatus {
                         id: "00c0ffee", dialled: true, draining: false, age: 60, rtt: 0.5, rttMinimum: 0.25, lanesLost: 1,
                         compression: CompressionStatus(
                             mode: "auto", sentPlain: 4000, sentPacked: 1000, receivedPlain: 0, receivedPacked: 0),
+                        bulk: BulkStatus(wanted: "none", agreed: "none"),
                         lanes: [
                             LaneStatus(
                                 number: 4, local: "10.0.0.1:5000", remote: "10.0.0.2:16515",
