@@ -12,7 +12,7 @@ import Testing
     private static let bulk = enough + scaled(40 << 20)
 
     /// Ways of protection that this kernel knows. `make test-ktls` runs this suite on a kernel that knows all.
-    private static let ways: [BulkProtection] = KernelTLS.isAvailable ? [.none, .kernel] : [.none]
+    static let ways: [BulkProtection] = KernelTLS.isAvailable ? [.none, .kernel] : [.none]
 
     @Test func whatCannotBeTestedHereIsSaid() {
         if !KernelTLS.isAvailable { print("NOT TESTED here: this kernel has no TLS; 'make test-ktls' tests it on one that has") }

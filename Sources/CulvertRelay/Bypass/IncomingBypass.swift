@@ -23,7 +23,7 @@ final class IncomingBypass: LoopTask {
     private var splice: Splice
     /// Offset of the stream from which on bytes come here.
     private var start: UInt64?
-    /// Bytes that the peer has sent here, once it is done.
+    /// Bytes that the peer has sent here, once it is done. More than have been moved.
     private var length: UInt64?
     /// The connection has ended, and the local socket has all of it.
     private var hasEnded = false
@@ -108,20 +108,20 @@ final class IncomingBypass: LoopTask {
     /// Moves what there is. The leg's `drain`, while the bypass is in charge.
     func carry() {
         guard isInCharge, let connection, let leg, !hasEnded else { return }
-        switch leg.splice(&splice, from: connection, limit: Self.turn) {
+        let left = length.map { Int(clamping: $0 - splice.moved) } ?? .max
+        switch leg.splice(&splice, from: connection, limit: min(Self.turn, left)) {
         case .sourceIsEmpty, .sinkIsFull: break
         case .limit: goOnSoon()
-        case .ended:
-            hasEnded = true
-            finishIfDue()
+        case .ended: hasEnded = true
         case .sourceFailed(let errno):
-            leg.bypassLost("from", connection.remote, IOError(errno: errno, operation: "receive").description)
-        case .sinkFailed(let errno): leg.writeFailed(errno)
+            return leg.bypassLost("from", connection.remote, IOError(errno: errno, operation: "receive").description)
+        case .sinkFailed(let errno): return leg.writeFailed(errno)
         }
+        finishIfDue()
     }
 
     private func finishIfDue() {
-        guard hasEnded, let length, let leg else { return }
+        guard let length, hasEnded || length <= splice.moved, let leg else { return }
         guard length == splice.moved else {
             return leg.bypassLost("from", connection?.remote ?? "", "\(splice.moved) of \(length) bytes came")
         }

@@ -137,8 +137,9 @@ final class OutgoingBypass: LoopTask {
         }
     }
 
+    /// The connection does not end before the peer has all: what the kernel's TLS has taken and TCP has not would be lost
+    /// behind an end (seen with Linux 6.1).
     private func conclude(_ sequel: Sequel) {
-        connection?.descriptor.shutdownWrite()
         notes?.send(.length(splice.moved))
         state = .closing(sequel)
     }

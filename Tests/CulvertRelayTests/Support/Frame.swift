@@ -70,6 +70,9 @@ extension Frame {
     /// Which session a HELLO is for.
     var session: [UInt8] { Array(body[16..<32]) }
 
+    /// What an OPEN has behind credit, priority and service.
+    var firstBytes: [UInt8] { Array(body[(12 + Int(body[10]) * 256 + Int(body[11]))...]) }
+
     /// What a GOAWAY says.
     var goaway: (code: UInt32, text: String)? {
         guard kind == Kind.goaway, body.count >= 14 else { return nil }

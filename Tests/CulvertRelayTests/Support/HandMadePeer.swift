@@ -1,5 +1,6 @@
 import CulvertIO
 import CulvertTLS
+import Glibc
 
 /// A peer made by hand: a TLS connection on which a test says what it likes. Blocks; belongs to one thread.
 final class HandMadePeer {
@@ -88,6 +89,26 @@ final class HandMadePeer {
         var frames: [Frame] = []
         while let frame = try? receive() { frames.append(frame) }
         return frames
+    }
+
+    /// Plaintext of any kind.
+    func receive(exactly count: Int) throws -> [UInt8] {
+        while plaintext.count < count {
+            guard try fill() else { throw Failure("receive \(count) bytes: the relay ended the connection after \(plaintext.count)") }
+        }
+        defer { plaintext.removeFirst(count) }
+        return Array(plaintext[..<count])
+    }
+
+    /// Bytes that are no TLS.
+    func receiveUnencrypted(exactly count: Int) throws -> [UInt8] { try socket.read(exactly: count) }
+
+    /// The relay has ended its direction of the connection, whether that was read or not.
+    var isEnded: Bool {
+        var info = tcp_info()
+        var length = socklen_t(MemoryLayout<tcp_info>.size)
+        getsockopt(socket.descriptor, CInt(IPPROTO_TCP), TCP_INFO, &info, &length)
+        return Int(info.tcpi_state) != TCP_ESTABLISHED
     }
 
     private func nextFrame() -> Frame? {

@@ -1,0 +1,138 @@
+import CulvertIO
+import CulvertTLS
+import Glibc
+import Synchronization
+import Testing
+
+@testable import CulvertRelay
+
+/// One relay, and a hand-made peer that carries a stream past their session, or has the relay do so.
+@Suite(.fewAtOnce) struct BypassPeerTests {
+    /// As many bytes make a stream bulk, seen when the next one comes.
+    private static let bulk = 1024
+    /// What the target says first.
+    private static let welcome = "welcome"
+    private static let carried: [UInt8] = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 / 251) }
+
+    /// A relay `b`, whose peer `a` is made by hand.
+    private func withRelay(
+        _ way: BulkProtection, _ prepare: (inout RelaySettings) -> Void, run body: (Relay, TLSContext) async throws -> Void
+    ) async throws {
+        let directory = try TestDirectory(), pki = try TestPKI(directory)
+        var settings = relaySettings("b", directory)
+        settings.peers = [PeerSettings(name: "a", addresses: [])]
+        settings.peers[0].protection = way
+        settings.limits.bulk = UInt64(Self.bulk)
+        // A hand-made peer answers no PING.
+        settings.limits.keepalive = .seconds(300)
+        prepare(&settings)
+        let peer = try pki.context("a")
+        try await CulvertRelayTests.withRelay(settings, try pki.context("b")) { try await body($0, peer) }
+    }
+
+    // MARK: To the relay
+
+    /// What carries stream 1 to the service `sink`, from its first byte on.
+    private struct Carrying {
+        let session: HandMadePeer
+        let notes: HandMadeNotes
+        let connection: HandMadePeer
+
+        init(to relay: Endpoint, _ context: TLSContext, _ way: BulkProtection) throws {
+            session = try HandMadePeer.dial(relay, context)
+            try session.send(.hello(features: way.features.rawValue), .open(1, "sink"))
+            // Nothing is carried to a target that is not there yet.
+            while try session.receive(Frame.Kind.data).stream != 1 {}
+            try session.send(.ack(1, received: UInt64(BypassPeerTests.welcome.utf8.count), credit: 64 << 10))
+            notes = try HandMadeNotes(session, opening: 3)
+            let token = "01020304050607081112131415161718"
+            try notes.say("carry 1 \(token)")
+            _ = try notes.hear("dial")
+            connection = try HandMadePeer.dial(relay, context)
+            try connection.send(.attach(token))
+            _ = try notes.hear("ready")
+            try notes.say("from 0")
+        }
+    }
+
+    /// Runs `body` with a stream that it can send bytes to on a connection of their own.
+    /// - Returns: what the target has heard.
+    private func carry(
+        _ way: BulkProtection, _ body: @escaping @Sendable (Carrying) throws -> Void
+    ) async throws -> (bytes: [UInt8], error: CInt) {
+        let heard = Mutex<(bytes: [UInt8], error: CInt)?>(nil)
+        let target = try Target { connection in
+            try connection.write(Self.welcome)
+            let all = connection.readUntilOver()
+            heard.withLock { $0 = all }
+            connection.finishWriting()
+        }
+        try await withRelay(way) {
+            $0.services = [ServiceSettings(name: "sink", connect: target.endpoint, allow: ["a"])]
+        } run: { relay, context in
+            let port = try await relay.port()
+            try await onThread { try body(Carrying(to: port, context, way)) }
+            try await eventually("the target has heard the end") { heard.withLock { $0 != nil } }
+        }
+        return heard.withLock { $0! }
+    }
+
+    /// The end of the connection may follow or not: a kernel's TLS loses what it still has when the connection is ended.
+    @Test(arguments: BypassTests.ways) func asManyBytesAsWereSaidAreAll(_ way: BulkProtection) async throws {
+        let heard = try await carry(way) { carrying in
+            if way == .kernel { try carrying.connection.send(Self.carried) } else { try carrying.connection.sendUnencrypted(Self.carried) }
+            try carrying.notes.say("length \(Self.carried.count)")
+            _ = try carrying.notes.hear("done")
+            try carrying.session.send(.data(1, at: 0, [], fin: true))
+        }
+        #expect(heard.bytes == Self.carried && heard.error == 0)
+    }
+
+    // MARK: From the relay
+
+    /// Until the receiver has all, the sender does not end the connection.
+    @Test(arguments: BypassTests.ways) func theConnectionStaysUntilAllIsDelivered(_ way: BulkProtection) async throws {
+        try await withRelay(way) {
+            $0.forwards = [ForwardSettings(listen: PlainSocket.anyPort, to: ServiceReference(peer: "a", service: "sink"))]
+        } run: { relay, context in
+            let port = try await relay.port(), near = try Endpoint(await relay.status().forwards[0].listen)
+            try await onThread {
+                let session = try HandMadePeer.dial(port, context)
+                try session.send(.hello(features: way.features.rawValue))
+                _ = try session.receive(Frame.Kind.hello)
+                let client = try PlainSocket.connect(near)
+                try client.write([UInt8](repeating: 1, count: Self.bulk))
+                var heard = try session.receive(Frame.Kind.open).firstBytes.count
+                while heard < Self.bulk { heard += try session.receive(Frame.Kind.data).body.count - 8 }
+                try client.write([2])
+
+                let notes = try HandMadeNotes(openedOn: session)
+                let token = try notes.hear("carry").split(separator: " ")[1]
+                let connection = try HandMadePeer.dial(port, context)
+                try connection.send(.attach(token))
+                try notes.say("ready")
+                #expect(try notes.hear("from") == "\(Self.bulk + 1)")
+                try client.write(Self.carried)
+                client.finishWriting()
+
+                let count = Self.carried.count
+                let bytes = try way == .kernel
+                    ? connection.receive(exactly: count) : connection.receiveUnencrypted(exactly: count)
+                #expect(bytes == Self.carried)
+                #expect(try notes.hear("length") == "\(count)")
+                #expect(!connection.isEnded)
+                try notes.say("done")
+                while case let frame = try session.receive(Frame.Kind.data), frame.stream != 2 || frame.flags != Frame.fin {}
+                try session.send(.data(2, at: 0, [], fin: true))
+                #expect(try client.readToEnd() == [])
+            }
+        }
+    }
+}
+
+extension Frame {
+    /// - Parameter token: as notes have it.
+    fileprivate static func attach(_ token: some StringProtocol) -> Frame {
+        attach(high: UInt64(token.prefix(16), radix: 16)!, low: UInt64(token.suffix(16), radix: 16)!)
+    }
+}
