@@ -88,6 +88,50 @@ import Testing
         #expect(heard.bytes == Self.carried && heard.error == 0)
     }
 
+    /// What a peer sends in place of bytes to carry, and how a person is told.
+    struct Misdeed: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var way: BulkProtection
+        var reason: String
+        var commit: @Sendable (HandMadePeer) throws -> Void
+
+        init(_ name: String, _ way: BulkProtection = .kernel, reason: String, _ commit: @escaping @Sendable (HandMadePeer) throws -> Void) {
+            (testDescription, self.way, self.reason, self.commit) = (name, way, reason, commit)
+        }
+    }
+
+    static let misdeeds = [
+        Misdeed("close_notify", reason: "no data, such as an alert or a key update") { try $0.finish() },
+        Misdeed("a key update", reason: "no data, such as an alert or a key update") { try $0.sendKeyUpdate(before: [1]) },
+        Misdeed("a record that is not its own", reason: "not acceptable") {
+            try $0.sendUnencrypted([23, 3, 3, 0, 100] + [UInt8](repeating: 7, count: 100))
+        },
+        Misdeed("a record that is too long", reason: "not acceptable") { try $0.sendUnencrypted([23, 3, 3, 0xFF, 0xFF]) },
+        Misdeed("no TLS", reason: "no data") { try $0.sendUnencrypted(Array("GET / HTTP/1.1\r\n\r\n".utf8)) },
+        Misdeed("half a record", reason: "1000 of 2000 bytes came") {
+            try $0.sendUnencrypted([23, 3, 3, 0, 100, 1, 2, 3])
+            $0.finishWriting()
+        },
+        Misdeed("an end that is too early", .none, reason: "1000 of 2000 bytes came") { $0.finishWriting() },
+    ].filter { BypassTests.ways.contains($0.way) }
+
+    /// The stream is reset with a reason; the session and its other streams stay.
+    @Test(arguments: misdeeds) func whatIsNoDataEndsTheStream(_ misdeed: Misdeed) async throws {
+        let heard = try await carry(misdeed.way) { carrying in
+            let good = [UInt8](repeating: 1, count: 1000)
+            if misdeed.way == .kernel { try carrying.connection.send(good) } else { try carrying.connection.sendUnencrypted(good) }
+            try misdeed.commit(carrying.connection)
+            try carrying.notes.say("length 2000")
+            let reset = try carrying.session.receive(Frame.Kind.reset)
+            let text = String(decoding: reset.body[18...], as: UTF8.self)
+            #expect(reset.stream == 1 && reset.body[8..<12] == [0, 0, 0, 7])
+            #expect(text.contains(misdeed.reason) && text.contains("cannot be sent again"), "\(text)")
+            try carrying.session.send(.ping(9))
+            _ = try carrying.session.receive(Frame.Kind.pong)
+        }
+        #expect(heard.bytes.allSatisfy { $0 == 1 } && heard.error == ECONNRESET)
+    }
+
     // MARK: From the relay
 
     /// Until the receiver has all, the sender does not end the connection.

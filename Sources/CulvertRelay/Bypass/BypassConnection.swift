@@ -1,6 +1,7 @@
 import CulvertIO
 import CulvertProtocol
 import CulvertTLS
+import Glibc
 
 /// How bytes that pass by the session are protected.
 enum BypassMode: String {
@@ -43,6 +44,7 @@ extension BulkProtection {
 final class BypassConnection: EventHandler {
     let descriptor: Descriptor
     let remote: String
+    private let mode: BypassMode
     private let loop: EventLoop
     private var registration: Registration?
     private var wake: () -> Void = {}
@@ -53,6 +55,7 @@ final class BypassConnection: EventHandler {
     init(
         _ connection: SecuredConnection, mode: BypassMode, sending: Bool, keepalive: Duration, loop: EventLoop
     ) throws(BypassFailure) {
+        self.mode = mode
         self.loop = loop
         remote = connection.remote
         descriptor = connection.takeDescriptor()
@@ -78,6 +81,16 @@ final class BypassConnection: EventHandler {
     }
 
     func ready(_ events: ReadyEvents) { wake() }
+
+    /// What it means, for people, that nothing more can be received. The numbers are those of Linux's net/tls.
+    func failure(toReceive errno: CInt) -> String {
+        switch (mode, errno) {
+        case (.kernel, EINVAL), (.kernel, EIO): "the peer sent what is no data, such as an alert or a key update"
+        case (.kernel, EBADMSG), (.kernel, EMSGSIZE):
+            "a record from the peer is not acceptable; something on the way changed it, or the peer is at fault"
+        default: IOError(errno: errno, operation: "receive").description
+        }
+    }
 
     func close() {
         if let registration = registration.take() { loop.deregister(registration) }

@@ -113,8 +113,7 @@ final class IncomingBypass: LoopTask {
         case .sourceIsEmpty, .sinkIsFull: break
         case .limit: goOnSoon()
         case .ended: hasEnded = true
-        case .sourceFailed(let errno):
-            return leg.bypassLost("from", connection.remote, IOError(errno: errno, operation: "receive").description)
+        case .sourceFailed(let errno): return leg.bypassLost("from", connection.remote, connection.failure(toReceive: errno))
         case .sinkFailed(let errno): return leg.writeFailed(errno)
         }
         finishIfDue()

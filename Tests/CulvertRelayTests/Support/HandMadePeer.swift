@@ -1,6 +1,7 @@
 import CulvertIO
-import CulvertTLS
 import Glibc
+
+@testable import CulvertTLS
 
 /// A peer made by hand: a TLS connection on which a test says what it likes. Blocks; belongs to one thread.
 final class HandMadePeer {
@@ -43,6 +44,12 @@ final class HandMadePeer {
             count = try bytes.withUnsafeBytes { try engine.encrypt($0, into: UnsafeMutableRawBufferPointer(buffer)) }
         }
         try socket.write(encrypted)
+    }
+
+    /// Renews its key ahead of `bytes`, and says so.
+    func sendKeyUpdate(before bytes: [UInt8]) throws {
+        (engine as! Engine).records!.writer.owesKeyUpdate = true
+        try send(bytes)
     }
 
     /// Bytes that are no TLS.
