@@ -68,9 +68,11 @@ test-paths: ## fill simulated paths up to 100 Gb/s and 100 ms; takes a release b
 	swift test $(OPTIMIZED) --skip-build --filter '^CulvertProtocolTests\.PathTests/'
 
 test-ktls: ## test TLS by the kernel, in an emulated machine
+	packaging/dependencies.sh build
 	packaging/dependencies.sh emulated
 	$(RELEASE) --product culvert
-	CULVERT_BINARY=$(CURDIR)/$(BINARY) packaging/test-ktls
+	swift build --build-tests
+	CULVERT_BINARY=$(CURDIR)/$(BINARY) CULVERT_TESTS=$(CURDIR)/.build/debug/culvertPackageTests.xctest packaging/test-ktls
 
 test-emulated: ## check in an emulated machine that lanes do what they are for on a lossy road
 	packaging/dependencies.sh build
