@@ -190,6 +190,22 @@ import Testing
         #expect(peer.lane.lastWords.count < 1000)
     }
 
+    /// A round trip that is longer than the time between pings: each answer is one to an earlier ping.
+    @Test func lateAnswersConfirmToo() throws {
+        let peer = try ScriptedPeer(maximumStreams: 10)
+        var pings: [UInt64] = []
+        for n: UInt64 in 0..<20_000 {
+            let stream = try peer.hearOpen(n, fin: true)
+            peer.session.finish(stream, now: peer.now)
+            for case .ping(let value) in peer.said() { pings.append(value) }
+            try peer.hear(.ack(Ack(stream: stream.id, received: 0, credit: 9, fin: true)))
+            if pings.count > 2 { try peer.hear(.pong(pings.removeFirst())) }
+            peer.pass(10_000_000)
+        }
+        #expect(peer.session.roundTrip == nil || !pings.isEmpty)
+        #expect(peer.lane.lastWords.count < 1000)
+    }
+
     /// A peer is not to blame for what this side resets of its own accord, nor for answering it.
     @Test func resettingManyOwnStreamsIsNoFlood() throws {
         let peer = try ScriptedPeer(maximumStreams: 1, peerMaximumStreams: 10_000)

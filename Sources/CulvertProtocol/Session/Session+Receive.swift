@@ -237,8 +237,8 @@ extension Session {
     }
 
     /// Resets that are not acknowledged and acknowledgements that no lane has taken: up to two for each stream that either side may have
-    /// open are in order, more are a peer that asks for answers and does not read them. Answers that were sent are kept for about a
-    /// round trip, in which no stream can end and another end in its place.
+    /// open are in order, more are a peer that asks for answers and does not read them. Answers that were sent are kept for
+    /// two round trips at most, in which hardly more streams can end than may be open.
     private func checkFlood(on lane: SessionLane) throws(ProtocolViolation) {
         let limit = 2 * (configuration.maximumStreams + ownLimit) + 1024
         guard unconfirmedResets.count + resetAcks.count <= limit else {

@@ -42,12 +42,13 @@ public final class SessionLane {
         if lastWords.count > Self.manyLastWords, pingSent == nil { pingDue = true }
     }
 
-    /// A value that is not the last ping's says nothing of the path.
+    /// An answer to an earlier ping than the last says nothing of the path as it is, but what went before that one has arrived.
     func measure(_ value: UInt64, now: UInt64) {
-        guard let sent = pingSent, value == sent, sent <= now else { return }
+        guard let sent = pingSent, value <= sent else { return }
+        while let first = lastWords.first, first.sent < value { _ = lastWords.popFirst() }
+        guard value == sent, sent <= now else { return }
         pingSent = nil
         provenAt = sent
-        while let first = lastWords.first, first.sent < sent { _ = lastWords.popFirst() }
         isLagging = false
         roundTrip = now - sent
         leastRoundTrip = min(leastRoundTrip ?? .max, now - sent)
