@@ -108,7 +108,7 @@ struct BenchCommand: ParsableCommand {
             while isInterrupted.load(ordering: .sequentiallyConsistent) { pause() }
             throw error
         }
-        if json { try printJSON(report) } else { Terminal.write(report.text) }
+        if json { try printJSON(report) } else { try Terminal.write(report.text) }
         if let svg { try report.svg.write(toFile: svg, atomically: true, encoding: .utf8) }
     }
 
@@ -167,7 +167,7 @@ extension BenchCommand {
             let server = try BenchServer(on: endpoint)
             let signals = CancellingSignals { _ in server.stop() }
             defer { signals.stop() }
-            Terminal.write("listening on \(server.endpoint)\n")
+            try Terminal.write("listening on \(server.endpoint)\n")
             try server.run()
         }
 

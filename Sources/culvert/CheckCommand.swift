@@ -17,7 +17,7 @@ struct CheckCommand: ParsableCommand {
 
     func run() throws {
         let check = try PeerCheck(peer: peer, admin: options.client)
-        if json { try printJSON(check) } else { Terminal.write(check.text) }
+        if json { try printJSON(check) } else { try Terminal.write(check.text) }
         if !check.isReachable { throw ExitCode(1) }
     }
 }

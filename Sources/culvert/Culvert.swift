@@ -86,8 +86,26 @@ enum Terminal {
         return ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
     }
 
+    /// What stdout does not take, as on a full disk.
+    struct WriteError: Error, CustomStringConvertible {
+        var errno: CInt
+        var description: String { "write to stdout: \(String(cString: strerror(errno)))" }
+    }
+
     /// Text for stdout as it is. A reader that has gone is no error of ours.
-    static func write(_ text: String) { try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8)) }
+    static func write(_ text: String) throws(WriteError) {
+        var left = Array(text.utf8)[...]
+        while !left.isEmpty {
+            let count = left.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                left.removeFirst(count)
+            } else if errno == EPIPE {
+                return
+            } else if errno != EINTR {
+                throw WriteError(errno: errno)
+            }
+        }
+    }
 
     /// https://no-color.org
     static var hasColour: Bool {
@@ -99,5 +117,5 @@ func printJSON(_ value: some Encodable, pretty: Bool = true) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     if pretty { encoder.outputFormatting.insert(.prettyPrinted) }
-    Terminal.write(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
+    try Terminal.write(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
 }

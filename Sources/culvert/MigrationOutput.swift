@@ -17,7 +17,8 @@ struct MigrationOutput: ParsableArguments {
     func display(destination: String) -> MigrationDisplay {
         MigrationDisplay(
             style: style, destination: destination, width: { Terminal.width },
-            write: { Terminal.write($0) })
+            // A guest on its way does not depend on who reads about it.
+            write: { try? Terminal.write($0) })
     }
 
     private var style: MigrationDisplay.Style {

@@ -25,8 +25,10 @@ final class CommandLineTool: Sendable {
             .appendingPathComponent("culvert")
     }
 
-    /// - Parameter descriptors: how many it may have open; nil leaves the limit as it is.
-    init(_ arguments: [String], environment: [String: String] = [:], descriptors: Int? = nil) throws {
+    /// - Parameters:
+    ///   - stdout: the file that gets what it says; one that `output` reads by default.
+    ///   - descriptors: how many it may have open; nil leaves the limit as it is.
+    init(_ arguments: [String], environment: [String: String] = [:], stdout: String? = nil, descriptors: Int? = nil) throws {
         // A command that ends early leaves its stdin without a reader.
         signal(SIGPIPE, SIG_IGN)
         directory = try TemporaryDirectory()
@@ -42,7 +44,7 @@ final class CommandLineTool: Sendable {
         let pipe = Pipe()
         stdin = Channel(adopting: dup(pipe.fileHandleForWriting.fileDescriptor))
         process.standardInput = pipe
-        process.standardOutput = try Self.file(directory("stdout"))
+        process.standardOutput = try stdout.map { try FileHandle(forWritingTo: URL(fileURLWithPath: $0)) } ?? Self.file(directory("stdout"))
         process.standardError = try Self.file(directory("stderr"))
         process.terminationHandler = { [exited] _ in exited.signal() }
         try Self.starting.withLock { _ in try process.run() }

@@ -30,6 +30,12 @@ extension BlockingTests {
             """
         }
 
+        @Test func whatCannotBePrintedIsAnError() throws {
+            let tool = try CommandLineTool(["check-config", "--config", try write(good()), "--json"], stdout: "/dev/full")
+            let output = try tool.output()
+            #expect(output.status == 1 && output.stderr == "culvert: write to stdout: No space left on device\n", "\(output)")
+        }
+
         @Test func versionIsPrinted() throws {
             let output = try CommandLineTool.run("--version")
             #expect(output == .init(status: 0, stdout: Data("0.1.0\n".utf8), stderr: ""))
