@@ -78,7 +78,7 @@ extension Relay {
                     loop: entry.loop, forward: forward, settings: settings, origin: origin, listen: status.listen)
             }
             // A reload may have removed the peer meanwhile, and with it the forwards that it knew.
-            guard peers[settings.to.peer] != nil else {
+            guard peers[settings.to.peer] != nil, await entry.loop.run({ entry.peer.value.isStaying }) == true else {
                 try? await removeForward(id)
                 throw RelayError("forward to \(settings.to): the peer was just removed from the configuration")
             }

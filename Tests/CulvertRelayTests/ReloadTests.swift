@@ -163,6 +163,22 @@ import Testing
         }
     }
 
+    /// What it has may finish; what is new takes another session, though the first one could have one more lane.
+    @Test func aChangedIdentityMakesANewSession() async throws {
+        try await withEchoPair { _ in } run: { pair in
+            let live = try await Bystander(pair.connect("echo"))
+            let old = await pair.a.status().peers[0].sessions.map(\.id)
+            var settings = pair.setup.a
+            settings.peers[0].identity = "B"
+            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+            try await Bystander(pair.connect("echo")).finish()
+            let sessions = await pair.a.status().peers[0].sessions
+            #expect(sessions.count == 2 && sessions.first?.id == old.first && sessions.first?.draining == true)
+            try await live.exchange("still there")
+            try await live.finish()
+        }
+    }
+
     @Test func compressionChangesWithinTheSession() async throws {
         try await withEchoPair { _ in } run: { pair in
             func sentPacked() async throws -> UInt64 {

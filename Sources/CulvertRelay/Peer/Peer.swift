@@ -118,7 +118,9 @@ final class Peer {
     /// Takes a connection that the peer made.
     func admit(_ connection: SecuredConnection) {
         // Found while the peer was there, and come when it was not.
-        guard farewell == nil || !sessions.isEmpty else { return }
+        guard isStaying || !sessions.isEmpty else {
+            return logger.notice("connection from \(connection.remote) closed: \(farewell ?? "")")
+        }
         if newcomers.count >= Self.mostNewcomers { newcomers.first?.cancel() }
         do {
             newcomers.append(try Newcomer(connection, peer: self))
@@ -156,7 +158,12 @@ final class Peer {
 
     /// Takes a connection that this relay made.
     func adopt(_ connection: SecuredConnection, by dialler: Dialler) {
-        if let session = sessions.last(where: { $0.dialled && $0.isEstablished && !$0.isOver && !$0.isSuperseded }) {
+        let joined = sessions.last { session in
+            session.dialled && session.isEstablished && !session.isOver && !session.isSuperseded
+                // One that drains needs lanes for what it has, and takes nothing new.
+                && (session.isUsable || dialler.number > 0 || dialler.lastLane != nil)
+        }
+        if let session = joined {
             session.join(connection, dialler: dialler, replacing: dialler.lastLane)
         } else if dialler.number == 0, farewell == nil, usable == nil, sessions.count < Self.mostSessions {
             makeSession(dialled: true).join(connection, dialler: dialler, replacing: nil)
@@ -366,6 +373,8 @@ final class Peer {
     }
 
     // MARK: End
+
+    var isStaying: Bool { farewell == nil }
 
     /// Lets streams finish and takes no new ones; what is left after `limit`, if there is one, is cut.
     /// - Parameter whenIdle: called once there is no session left, with the number of streams that were cut.
