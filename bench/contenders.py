@@ -148,7 +148,10 @@ class Contender:
                     "openssl", "s_client", "-brief", "-connect", f"{route.host}:{route.port}", "-tls1_3",
                     "-cert", own.certificate, "-key", own.key, "-CAfile", own.authority,
                     "-verify_return_error", "-verify_hostname", "far", *(["-alpn", self.protocol] if self.protocol else [])]
-                said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30).stderr
+                try:
+                    said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30).stderr
+                except subprocess.TimeoutExpired:
+                    raise Failure(f"{self.name}: openssl s_client does not end within 30 s") from None
         found = re.search(r"^Ciphersuite: (\S+)", said, re.MULTILINE)
         if found is None:
             raise Failure(f"{self.name}: openssl s_client gets no connection:\n{said}")

@@ -33,9 +33,10 @@ public struct PeerSettings: Sendable, Equatable {
     public var identity: String
     /// TLS connections of a session that this relay dials, 1 to `PeerSettings.mostLanes`. They take the addresses in turn.
     public var lanes = 1
-    /// Of the bulk to and from this peer, on sessions made from now on. What both relays want is done; else it is `userspace`.
+    /// Of the bulk to and from this peer. What both relays want is done; else it is `userspace`. What a session did not begin
+    /// with counts from the next one on.
     public var protection = BulkProtection.userspace
-    /// Of what this relay sends, on sessions made from now on. Whether the peer compresses is its own affair.
+    /// Of what this relay sends. Whether the peer compresses is its own affair.
     public var compression = CompressionMode.none
 
     public static let mostLanes = 16

@@ -65,7 +65,7 @@ public struct CompressionStatus: Sendable, Codable, Equatable {
 public struct BulkStatus: Sendable, Codable, Equatable {
     /// What this relay's configuration asks for.
     public var wanted: String
-    /// What both relays have said, and what is done.
+    /// What both relays said when the session began, as far as this one still allows it.
     public var agreed: String
 }
 

@@ -250,7 +250,11 @@ import Testing
         defer { link.close() }
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = [link.endpoint]
-            setup.limit { $0.sessionTimeout = .zero }
+            setup.limit { limits in
+                limits.sessionTimeout = .zero
+                // It is the cut that ends it, not the silence before.
+                limits.keepalive = .seconds(300)
+            }
         } run: { pair in
             link.lead(to: try await pair.port(of: .b))
             try await Bystander(pair.connect("echo")).finish()

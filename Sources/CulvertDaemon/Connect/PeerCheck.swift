@@ -82,7 +82,7 @@ public struct PeerCheck: Encodable, Sendable {
         if roundTrip != nil { lines.append("round trip \(HumanText.milliseconds(roundTrip))") }
         if let bulk, bulk.wanted != bulk.agreed {
             lines.append(
-                "bulk is encrypted in the session: 'tls: \(bulk.wanted)' takes it on both relays"
+                "bulk is encrypted in the session: 'tls: \(bulk.wanted)' takes it on both relays when a session begins"
                     + (bulk.wanted == "kernel" ? ", and kernels with TLS" : ""))
         }
         lines.append(

@@ -68,10 +68,8 @@ final class IncomingBypass: LoopTask {
     }
 
     private func prepare(_ stream: UInt64, _ token: SessionID) {
-        guard let mode = session.bypassMode, let leg = session.leg(stream: stream), leg.accept(self) else {
-            notes?.send(.no("there is no such stream to carry"))
-            return fail("there is no such stream to carry")
-        }
+        guard let mode = session.bypassMode else { return decline("nothing goes past the session at the other relay now") }
+        guard let leg = session.leg(stream: stream), leg.accept(self) else { return decline("there is no such stream to carry") }
         state = .preparing
         self.leg = leg
         self.token = token
@@ -96,9 +94,7 @@ final class IncomingBypass: LoopTask {
             try connection.begin { [unowned self] in leg?.drain() }
             self.connection = connection
         } catch {
-            let text = (error as? BypassFailure)?.text ?? "\(error)"
-            notes?.send(.no(text))
-            return fail(text)
+            return decline((error as? BypassFailure)?.text ?? "\(error)")
         }
         if let limit = limit.take() { session.loop.cancel(limit) }
         state = .carrying
@@ -138,6 +134,11 @@ final class IncomingBypass: LoopTask {
     func run() {
         isMarked = false
         leg?.drain()
+    }
+
+    private func decline(_ text: String) {
+        notes?.send(.no(text))
+        fail(text)
     }
 
     private func fail(_ text: String) {

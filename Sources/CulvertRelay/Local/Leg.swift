@@ -245,10 +245,10 @@ final class Leg: EventHandler {
     func bypassed(_ sequel: OutgoingBypass.Sequel) {
         carried.sent += outgoing?.moved ?? 0
         outgoing = nil
-        if let broken { return fail(broken) }
         switch sequel {
         case .finish:
             readEnded = true
+            if let broken { return fail(broken) }
             session.finish(stream, now: loop.now)
         case .fail(let reason):
             readEnded = true

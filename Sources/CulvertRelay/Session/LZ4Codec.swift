@@ -13,7 +13,11 @@ final class LZ4Codec: BlockCodec {
 
     init(_ mode: CompressionMode) { policy = CompressionPolicy(mode) }
 
-    func change(to mode: CompressionMode) { policy = CompressionPolicy(mode) }
+    /// - Parameter sent: bytes that the lanes have sent so far.
+    func change(to mode: CompressionMode, sent: UInt64) {
+        policy = CompressionPolicy(mode)
+        self.sent = sent
+    }
 
     func wants() -> Bool { policy.wants() }
 

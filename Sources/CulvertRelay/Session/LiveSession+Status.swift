@@ -2,7 +2,7 @@
 extension LiveSession {
     var status: SessionStatus {
         SessionStatus(
-            id: session.id.description, dialled: dialled, draining: session.isDraining,
+            id: session.id.description, dialled: dialled, draining: isDraining,
             age: seconds(since: made), rtt: session.roundTrip.map(Self.milliseconds),
             rttMinimum: session.leastRoundTrip.map(Self.milliseconds),
             lanesLost: lanesLost, compression: compression,

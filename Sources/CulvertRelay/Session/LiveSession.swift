@@ -77,14 +77,16 @@ final class LiveSession: LoopTask, LaneOwner {
         timer = (loop.schedule(after: limits.handshakeTimeout) { [self] in fire() }, 0)
     }
 
-    // MARK: Lanes
-
-    /// The peer has other settings now. What was agreed in HELLO stays for the session's life.
+    /// The peer has other settings now. What was said in HELLO stays for the session's life.
     func settingsChanged() {
         guard mode != peer.settings.compression else { return }
         mode = peer.settings.compression
-        codec.change(to: mode)
+        codec.change(to: mode, sent: bytesSent)
+        for link in links { _ = link.busySinceLastLook() }
+        lastLook = (loop.now, loop.idle)
     }
+
+    // MARK: Lanes
 
     /// Takes a connection that this relay made.
     /// - Parameter replacing: the lane that it takes the place of, if there was one.
@@ -158,8 +160,10 @@ final class LiveSession: LoopTask, LaneOwner {
 
     var isDetached: Bool { session.isDetached }
     var isEstablished: Bool { session.peer != nil }
+    /// It opens no new streams, or is about to say so.
+    var isDraining: Bool { session.isDraining || unsaidFarewell != nil }
     /// New streams may be opened on it.
-    var isUsable: Bool { isEstablished && !session.isDraining && unsaidFarewell == nil && !isOver }
+    var isUsable: Bool { isEstablished && !isDraining && !isOver }
 
     /// Calls for `run` at the end of this iteration.
     func attend() {
@@ -196,8 +200,10 @@ final class LiveSession: LoopTask, LaneOwner {
             for link in links { link.lane.flush(session, link.half) }
         }
         guard mode == .auto else { return flush() }
-        codec.measure(flush) { links.reduce(0) { $0 + $1.lane.bytesSent } }
+        codec.measure(flush) { bytesSent }
     }
+
+    private var bytesSent: UInt64 { links.reduce(0) { $0 + $1.lane.bytesSent } }
 
     /// Tells the codec whether it is the link or this loop that is waited for.
     private func lookAtIdleTime() {
@@ -386,7 +392,7 @@ final class LiveSession: LoopTask, LaneOwner {
 
     /// The peer has opened one.
     func takeNotes(of leg: Leg) throws {
-        guard agreedBypass != nil else {
+        guard BypassMode(session.commonFeatures) != nil else {
             throw ServiceRefusal(reason: ResetReason(
                 .notAllowed, "nothing goes past the session here: 'peers.\(peer.name).tls' would have to say so"))
         }
