@@ -42,10 +42,12 @@ import Testing
             let lanes = { await pair.a.status().peers[0].sessions.first?.lanes ?? [] }
             try await eventually("both lanes are there") { await lanes().count == 2 }
             let before = await lanes().map(\.bytesSent)
-            for _ in 0..<3 { try await expectEcho(pair) }
-            let after = await lanes()
-            #expect(Set(after.map(\.loop)).count == 2)
-            #expect(zip(after.map(\.bytesSent), before).allSatisfy { $0 > $1 + 65_536 }, "\(after)")
+            // Lanes fetch what they send, so on a busy machine one may take much before the other gets round to it.
+            try await eventually("both have carried much") {
+                try await expectEcho(pair)
+                return await zip(lanes().map(\.bytesSent), before).allSatisfy { $0 > $1 + 65_536 }
+            }
+            #expect(await Set(lanes().map(\.loop)).count == 2)
         }
     }
 
