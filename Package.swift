@@ -19,7 +19,7 @@ let package = Package(
         .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
 
-        // The five layers that know nothing of each other.
+        // The four layers that know nothing of each other.
         .target(name: "CulvertProtocol", swiftSettings: settings),
         .target(name: "CulvertIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "CulvertCompression", dependencies: ["CLZ4"], swiftSettings: settings),

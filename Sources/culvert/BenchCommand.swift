@@ -13,6 +13,10 @@ struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
         abstract: "Measure what goes through two relays, here or over the real link, and what this host allows.",
+        usage: """
+            culvert bench [<options>]
+            culvert bench serve --listen <address>
+            """,
         discussion: """
             By itself it starts two relays on this host with certificates of their own, and takes everything away \
             again. With --through it measures a running relay and its peer, where a service has to lead to \

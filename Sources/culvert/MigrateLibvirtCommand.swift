@@ -59,7 +59,9 @@ struct MigrateLibvirtCommand: AsyncParsableCommand {
     @Flag(help: "Move the guest before its memory has all arrived.")
     var postcopy = false
 
-    @Option(help: ArgumentHelp("With --postcopy, after so many passes over the memory; 0: at once.", valueName: "passes"))
+    @Option(
+        help: ArgumentHelp(
+            "With --postcopy, after so many passes over the memory; default: 1; 0: at once.", valueName: "passes"))
     var postcopyAfter: Int?
 
     @Flag(help: "Go on with a migration that broke in post-copy.")

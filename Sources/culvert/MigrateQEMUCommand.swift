@@ -43,7 +43,7 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
         transform: Quantity.rate)
     var bandwidth = MigrationPlan.unlimitedBandwidth
 
-    @Option(help: ArgumentHelp("The pause of the guest to aim at.", valueName: "time"), transform: Quantity.time)
+    @Option(help: ArgumentHelp("The pause of the guest to aim at; default: 300ms.", valueName: "time"), transform: Quantity.time)
     var downtime = Duration.milliseconds(300)
 
     @Flag(help: "Slow the guest down if it writes memory faster than it can be sent.")
@@ -52,7 +52,7 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Cancel if it takes longer, as in 10m.", valueName: "time"), transform: Quantity.time)
     var timeout: Duration?
 
-    @Option(help: ArgumentHelp("Cancel if no byte moves for so long.", valueName: "time"), transform: Quantity.time)
+    @Option(help: ArgumentHelp("Cancel if no byte moves for so long; default: 2m.", valueName: "time"), transform: Quantity.time)
     var stallTimeout = Duration.seconds(120)
 
     @Option(help: ArgumentHelp("The peer's service for streams; it has {name} in its path.", valueName: "service"))
