@@ -10,7 +10,7 @@ struct MigrateQEMUCommand: AsyncParsableCommand {
         commandName: "qemu",
         abstract: "Move a running guest from one QEMU to another that waits with -incoming defer.",
         discussion: """
-            Ctrl-C, SIGTERM, a lost terminal or --timeout cancel the migration. Whenever it fails, the guest goes on at the \
+            Ctrl-C, SIGTERM, a lost terminal or --timeout cancel the migration. If it fails before the guest has moved, the guest goes on at the \
             source and the cause is printed. In post-copy there is no way back: then the command goes on until the guest \
             has all of its memory, and a second Ctrl-C or the timeout leaves that to the QEMUs.
             """)
