@@ -2,11 +2,13 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -103,6 +105,23 @@ uint64_t clinux_link_busy(int descriptor) {
     socklen_t length = sizeof info;
     if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return 0;
     return info.tcpi_busy_time - info.tcpi_rwnd_limited;
+}
+
+int clinux_get_answers(int descriptor, struct clinux_answers *answers) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return -errno;
+    *answers = (struct clinux_answers){
+        .acknowledged = info.tcpi_bytes_acked,
+        .silence = info.tcpi_last_ack_recv,
+        .are_due = info.tcpi_unacked > 0 || info.tcpi_probes > 1,
+    };
+    return 0;
+}
+
+int clinux_is_at_mark(int descriptor) {
+    int is_at_mark = 0;
+    return ioctl(descriptor, SIOCATMARK, &is_at_mark) < 0 ? 0 : is_at_mark != 0;
 }
 
 int clinux_peer_pid(int descriptor) {

@@ -120,20 +120,32 @@ extension Descriptor {
     /// - Parameters:
     ///   - notSentLowWater: bytes the kernel may hold unsent before the socket stops being writable. Kept small, the
     ///     choice of what goes next stays with us until the last moment.
-    ///   - userTimeout: how long sent bytes may stay unacknowledged, or an idle peer silent, before the connection fails
-    ///     with ETIMEDOUT; at least a second.
-    public borrowing func tuneForLane(notSentLowWater: Int, userTimeout: Duration) {
+    ///   - keepalive: how long an idle peer may be silent before the connection fails with ETIMEDOUT; at least a second.
+    ///   - mayRest: the peer may take nothing for as long as it likes. Otherwise the connection fails too if sent bytes stay
+    ///     unacknowledged, or find no room at the peer, for that long.
+    public borrowing func tuneForLane(notSentLowWater: Int, keepalive: Duration, mayRest: Bool = false) {
         guard isTCP else { return }
-        let milliseconds = CInt(clamping: userTimeout.nanoseconds / 1_000_000)
+        let milliseconds = CInt(clamping: keepalive.nanoseconds / 1_000_000)
         let probe = max(1, milliseconds / 3000)
         set(Int32(IPPROTO_TCP), TCP_NODELAY, 1)
         set(Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, CInt(clamping: notSentLowWater))
-        set(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+        if !mayRest { set(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds) }
         set(SOL_SOCKET, SO_KEEPALIVE, 1)
         set(Int32(IPPROTO_TCP), TCP_KEEPIDLE, probe)
         set(Int32(IPPROTO_TCP), TCP_KEEPINTVL, probe)
         set(Int32(IPPROTO_TCP), TCP_KEEPCNT, 2)
     }
+
+    /// How a TCP connection's peer answers what it was sent; nil for other sockets.
+    public var answers: Answers? {
+        var answers = clinux_answers()
+        guard clinux_get_answers(rawValue, &answers) == 0 else { return nil }
+        return Answers(
+            acknowledged: answers.acknowledged, silence: UInt64(answers.silence) * 1_000_000, areDue: answers.are_due != 0)
+    }
+
+    /// The error that has befallen the socket; 0 if there is none, or if it was told already.
+    public var pendingError: CInt { -clinux_pending_error(rawValue) }
 
     /// Nanoseconds so far in which a TCP connection had bytes under way while its receiver had room for more; 0 for other
     /// sockets.

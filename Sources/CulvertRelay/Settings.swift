@@ -122,7 +122,7 @@ public struct ForwardSettings: Sendable, Equatable {
     }
 }
 
-/// Bounds on what peers and streams can make the relay keep or wait for. Every one is a setting.
+/// Bounds on what peers and streams can make the relay keep or wait for.
 public struct RelayLimits: Sendable, Equatable {
     /// Most unacknowledged or undelivered bytes of one stream in one direction, 64 KiB or more. What 10 Gb/s over 80 ms have on
     /// the way, 100 MB, and as much again to grow into and to bear a lost segment.
@@ -148,6 +148,9 @@ public struct RelayLimits: Sendable, Equatable {
     /// Bytes that pass by a session on one connection, and so under one key: well below what AES-GCM may encrypt in records of
     /// 16 KiB (RFC 8446, 5.5: 2^24.5 records). Not for operators.
     var bypassSegment: UInt64 = 1 << 36
+    /// System calls that send there, each of which may end a record short of 16 KiB; together with the others not too many
+    /// either. Not for operators.
+    var bypassCalls: UInt64 = 1 << 23
     /// How long a session without a lane keeps its streams.
     public var sessionTimeout = Duration.seconds(60)
 

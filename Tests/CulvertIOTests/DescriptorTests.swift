@@ -99,6 +99,60 @@ import Testing
         }
     }
 
+    /// In a process of its own that has no privileges: there a user's pipes get less and less once they have a certain sum.
+    @Test func aPipeIsLargeOrNone() async {
+        await #expect(processExitsWith: .success) {
+            if getuid() == 0 { try #require(setuid(65_534) == 0) }
+            let most = try String(contentsOfFile: "/proc/sys/fs/pipe-user-pages-soft", encoding: .utf8)
+            // Without a bound there is nothing to run into.
+            guard let pages = Int(most.trimmingCharacters(in: .whitespacesAndNewlines)), pages > 0 else { return }
+            var pipes: [Int] = []
+            func fill(_ left: Int) -> CInt {
+                do throws(IOError) {
+                    let splice = try Splice()
+                    let errno = left == 0 ? 0 : fill(left - 1)
+                    pipes.append(splice.capacity)
+                    return errno
+                } catch {
+                    return error.errno
+                }
+            }
+            #expect(fill(pages / 256 + 16) == ENOBUFS)
+            #expect(pipes.allSatisfy { $0 >= Int(Splice.leastCapacity) })
+        }
+    }
+
+    /// A peer that takes nothing answers all the same.
+    @Test func aPeerWithoutRoomIsNotSilent() throws {
+        let pair = try TCPPair(), filler = [UInt8](repeating: 0, count: 1 << 20)
+        while case .bytes = filler.withUnsafeBytes({ pair.near.write($0) }) {}
+        try eventually("all that has room was acknowledged") {
+            let answers = pair.near.answers
+            return answers?.areDue == false && answers!.acknowledged > 0
+        }
+        let local = try Descriptor.pair(), none = local.first.answers
+        #expect(none == nil)
+    }
+
+    @Test func silenceIsToldFromRest() {
+        let second: UInt64 = 1_000_000_000, limit = 5 * second
+        func verdicts(_ looks: [(now: UInt64, Answers)]) -> [Bool] {
+            var watch = SilenceWatch()
+            return looks.map { watch.isOver($0.1, now: $0.now * second, limit: limit) }
+        }
+        func answers(_ acknowledged: UInt64, silence: UInt64, areDue: Bool = true) -> Answers {
+            Answers(acknowledged: acknowledged, silence: silence * second, areDue: areDue)
+        }
+        // Nothing comes any more.
+        #expect(verdicts((0...6).map { ($0, answers(7, silence: $0)) }) == [false, false, false, false, false, true, true])
+        // No bytes are acknowledged, but the peer answers.
+        #expect(!verdicts((0...60).map { ($0, answers(7, silence: 1)) }).contains(true))
+        // It takes some now and then.
+        #expect(!verdicts((0...60).map { ($0, answers($0 / 4, silence: 60)) }).contains(true))
+        // Nothing was sent for long, and something just now.
+        #expect(!verdicts((0...60).map { ($0, answers(7, silence: $0, areDue: $0 % 7 == 0)) }).contains(true))
+    }
+
     @Test func closesOnceAndOnlyWhatItOwns() throws {
         let pair = try Descriptor.pair()
         let far = pair.second
@@ -125,7 +179,7 @@ import Testing
 
     @Test func tunesALane() throws {
         let pair = try TCPPair()
-        pair.near.tuneForLane(notSentLowWater: 131_072, userTimeout: .seconds(15))
+        pair.near.tuneForLane(notSentLowWater: 131_072, keepalive: .seconds(15))
         #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_NODELAY) == 1)
         #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_NOTSENT_LOWAT) == 131_072)
         #expect(pair.near.option(CInt(IPPROTO_TCP), TCP_USER_TIMEOUT) == 15_000)

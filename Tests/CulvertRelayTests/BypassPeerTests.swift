@@ -12,6 +12,8 @@ import Testing
     private static let bulk = 1024
     /// What the target says first.
     private static let welcome = "welcome"
+    /// And once it has heard something.
+    private static let thanks = "thanks"
     private static let carried: [UInt8] = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 / 251) }
 
     /// A relay `b`, whose peer `a` is made by hand.
@@ -45,14 +47,27 @@ import Testing
             while try session.receive(Frame.Kind.data).stream != 1 {}
             try session.send(.ack(1, received: UInt64(BypassPeerTests.welcome.utf8.count), credit: 64 << 10))
             notes = try HandMadeNotes(session, opening: 3)
-            let token = "01020304050607081112131415161718"
-            try notes.say("carry 1 \(token)")
+            try notes.say("carry 1 \(BypassPeerTests.token)")
             _ = try notes.hear("dial")
             connection = try HandMadePeer.dial(relay, context)
-            try connection.send(.attach(token))
+            try connection.send(.attach(BypassPeerTests.token))
             _ = try notes.hear("ready")
             try notes.say("from 0")
         }
+
+        func say(_ bytes: [UInt8], _ way: BulkProtection) throws {
+            if way == .kernel { try connection.send(bytes) } else { try connection.sendUnencrypted(bytes) }
+        }
+    }
+
+    private static let token = "01020304050607081112131415161718"
+
+    /// A session whose HELLOs have been said.
+    private static func greet(_ relay: Endpoint, _ context: TLSContext) throws -> HandMadePeer {
+        let session = try HandMadePeer.dial(relay, context)
+        try session.send(.hello(features: BulkProtection.none.features.rawValue))
+        _ = try session.receive(Frame.Kind.hello)
+        return session
     }
 
     /// Runs `body` with a stream that it can send bytes to on a connection of their own.
@@ -63,8 +78,14 @@ import Testing
         let heard = Mutex<(bytes: [UInt8], error: CInt)?>(nil)
         let target = try Target { connection in
             try connection.write(Self.welcome)
-            let all = connection.readUntilOver()
-            heard.withLock { $0 = all }
+            var (bytes, error) = connection.readOnce()
+            if error == 0 {
+                try? connection.write(Self.thanks)
+                let rest = connection.readUntilOver()
+                bytes += rest.bytes
+                error = rest.error
+            }
+            heard.withLock { [bytes, error] in $0 = (bytes, error) }
             connection.finishWriting()
         }
         try await withRelay(way) {
@@ -80,12 +101,84 @@ import Testing
     /// The end of the connection may follow or not: a kernel's TLS loses what it still has when the connection is ended.
     @Test(arguments: BypassTests.ways) func asManyBytesAsWereSaidAreAll(_ way: BulkProtection) async throws {
         let heard = try await carry(way) { carrying in
-            if way == .kernel { try carrying.connection.send(Self.carried) } else { try carrying.connection.sendUnencrypted(Self.carried) }
+            try carrying.say(Self.carried, way)
             try carrying.notes.say("length \(Self.carried.count)")
             _ = try carrying.notes.hear("done")
             try carrying.session.send(.data(1, at: 0, [], fin: true))
         }
         #expect(heard.bytes == Self.carried && heard.error == 0)
+    }
+
+    /// Whatever the peer says next is about a stream that is over.
+    @Test(arguments: BypassTests.ways) func fewerBytesThanCameAreAFault(_ way: BulkProtection) async throws {
+        let heard = try await carry(way) { carrying in
+            try carrying.say(Self.carried, way)
+            while try carrying.session.receive(Frame.Kind.data).stream != 1 {}
+            try carrying.notes.say("length 10")
+            // By then the relay has seen that.
+            for _ in 0..<3 {
+                try carrying.session.send(.ping(9))
+                _ = try carrying.session.receive(Frame.Kind.pong)
+            }
+            try carrying.say(Self.carried, way)
+            let reset = try carrying.session.receive(Frame.Kind.reset)
+            #expect(String(decoding: reset.body[18...], as: UTF8.self).contains("says that it sent 10"))
+        }
+        #expect(heard.error == ECONNRESET)
+    }
+
+    /// A stream is known by what it was opened as, and one that was not opened yet is nobody's.
+    @Test func noStreamIsCarriedThatIsNotOpen() async throws {
+        try await withRelay(.none) {
+            $0.limits.openWait = .seconds(60)
+            $0.forwards = [ForwardSettings(listen: PlainSocket.anyPort, to: ServiceReference(peer: "a", service: "sink"))]
+        } run: { relay, context in
+            let port = try await relay.port(), near = try Endpoint(await relay.status().forwards[0].listen)
+            let session = try await onThread { Transferred(try Self.greet(port, context)) }
+            let client = try await onThread { try PlainSocket.connect(near) }
+            try await eventually("its stream waits to be opened") { await relay.status().streams.contains { $0.state == "opening" } }
+            try await onThread {
+                let session = session.take()
+                for (id, notes) in [(0, UInt64(1)), (2, 3), (77, 5)] {
+                    let notes = try HandMadeNotes(session, opening: notes)
+                    try notes.say("carry \(id) \(Self.token)")
+                    #expect(try notes.hear("no") == "there is no such stream to carry")
+                }
+            }
+            client.close()
+        }
+    }
+
+    /// Who asks for bulk to be carried and then does nothing keeps nothing here, and not for long.
+    @Test func whoDoesNotBeginIsNotWaitedFor() async throws {
+        let target = try Target.echo()
+        try await withRelay(.none) {
+            $0.limits.handshakeTimeout = .seconds(5)
+            $0.services = [ServiceSettings(name: "echo", connect: target.endpoint, allow: ["a"])]
+        } run: { relay, context in
+            let port = try await relay.port()
+            let held = try await onThread {
+                let session = try Self.greet(port, context)
+                for id in stride(from: UInt64(1), to: 41, by: 2) { _ = try HandMadeNotes(session, opening: id) }
+                try session.send(.open(41, "echo"), .data(41, at: 0, [1]))
+                while try session.receive(Frame.Kind.data).stream != 41 {}
+                let notes = try HandMadeNotes(session, opening: 43)
+                try notes.say("carry 41 \(Self.token)")
+                _ = try notes.hear("dial")
+                let connection = try HandMadePeer.dial(port, context)
+                try connection.send(.attach(Self.token))
+                _ = try notes.hear("ready")
+                return Transferred((session, connection))
+            }
+            // 22 streams with their windows, and the one connection's pipe; none of the others has a pipe.
+            #expect(await relay.status().memory < 16 << 20)
+            try await onThread {
+                let (session, _) = held.take()
+                while case let frame = try session.receive(Frame.Kind.data), frame.stream != 43 || frame.flags != Frame.fin {}
+                try session.send(.data(41, at: 1, [2, 3]))
+                while case let frame = try session.receive(Frame.Kind.data), frame.stream != 41 || frame.body[8...] != [2, 3] {}
+            }
+        }
     }
 
     /// What a peer sends in place of bytes to carry, and how a person is told.
@@ -108,20 +201,19 @@ import Testing
         },
         Misdeed("a record that is too long", reason: "not acceptable") { try $0.sendUnencrypted([23, 3, 3, 0xFF, 0xFF]) },
         Misdeed("no TLS", reason: "no data") { try $0.sendUnencrypted(Array("GET / HTTP/1.1\r\n\r\n".utf8)) },
-        Misdeed("half a record", reason: "1000 of 2000 bytes came") {
+        Misdeed("half a record", reason: "it ended after 1000 bytes") {
             try $0.sendUnencrypted([23, 3, 3, 0, 100, 1, 2, 3])
             $0.finishWriting()
         },
-        Misdeed("an end that is too early", .none, reason: "1000 of 2000 bytes came") { $0.finishWriting() },
+        Misdeed("a record of nothing", reason: "it ended after 1000 bytes") { try $0.send([UInt8]()) },
+        Misdeed("an end that is too early", .none, reason: "it ended after 1000 bytes") { $0.finishWriting() },
     ].filter { BypassTests.ways.contains($0.way) }
 
     /// The stream is reset with a reason; the session and its other streams stay.
     @Test(arguments: misdeeds) func whatIsNoDataEndsTheStream(_ misdeed: Misdeed) async throws {
         let heard = try await carry(misdeed.way) { carrying in
-            let good = [UInt8](repeating: 1, count: 1000)
-            if misdeed.way == .kernel { try carrying.connection.send(good) } else { try carrying.connection.sendUnencrypted(good) }
+            try carrying.say([UInt8](repeating: 1, count: 1000), misdeed.way)
             try misdeed.commit(carrying.connection)
-            try carrying.notes.say("length 2000")
             let reset = try carrying.session.receive(Frame.Kind.reset)
             let text = String(decoding: reset.body[18...], as: UTF8.self)
             #expect(reset.stream == 1 && reset.body[8..<12] == [0, 0, 0, 7])

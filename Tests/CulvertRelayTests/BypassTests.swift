@@ -1,5 +1,6 @@
 import CulvertIO
 import CulvertTLS
+import Dispatch
 import Glibc
 import Synchronization
 import Testing
@@ -102,14 +103,18 @@ import Testing
         }
     }
 
-    /// No key is used for ever: one connection follows another, and in between the stream is in its session.
-    @Test(arguments: ways) func connectionsFollowEachOther(_ way: BulkProtection) async throws {
+    /// No key is used for ever, nor for too many records: one connection follows another, and in between the stream is in its
+    /// session.
+    @Test(arguments: ways, [false, true]) func connectionsFollowEachOther(_ way: BulkProtection, inPieces: Bool) async throws {
         try await withBulkPair(Side.allCases, way) { setup in
-            setup.limit { $0.bypassSegment = 4 << 20 }
+            setup.limit { if inPieces { $0.bypassCalls = 1 } else { $0.bypassSegment = 4 << 20 } }
         } run: { pair in
             var client = try await LongExchange(pair.connect("echo"))
             try await client.move(Self.bulk)
-            try await client.move(until: "the third connection carries") { await bulk(pair.a)?.splicedSent ?? 0 > 8 << 20 }
+            try await client.move(until: "it has been back in its session several times") {
+                guard let stream = await bulk(pair.a) else { return false }
+                return stream.splicedSent > (inPieces ? 0 : 8 << 20) && stream.bytesSent - stream.splicedSent > 12 << 20
+            }
             try await client.finish()
             try await pair.settle()
             #expect(await pair.a.status().peers[0].streamsReset == 0)
@@ -163,6 +168,140 @@ import Testing
                 return reset?.code == "session-lost" && reset?.text.contains("cannot be sent again") == true
             }
             try await other.finish()
+            try await pair.settle()
+        }
+    }
+
+    /// A program that rests is not a peer that is gone: for as long as it likes it holds up its own stream, and no byte is lost.
+    @Test(arguments: ways) func aTargetMayRestForLongerThanThePeerMayBeSilent(_ way: BulkProtection) async throws {
+        // An emulated machine may be silent itself for a while.
+        let keepalive = Duration.seconds(KernelTLS.isAvailable ? 10 : 2)
+        let pattern = Pattern(seed: 3), isResting = Mutex(false), awake = DispatchSemaphore(value: 0)
+        let heard = Mutex<(count: Int, isRight: Bool)?>(nil)
+        let target = try Target { connection in
+            var count = 0, isRight = true
+            while case let piece = try connection.read(Pattern.longestPiece), !piece.isEmpty {
+                isRight = isRight && piece.withUnsafeBytes { pattern.matches($0, 0, offset: count) }
+                count += piece.count
+                if isResting.withLock({ exchange(&$0, with: false) }) { _ = awake.wait(timeout: .now() + .seconds(60)) }
+            }
+            heard.withLock { $0 = (count, isRight) }
+            connection.finishWriting()
+        }
+        try await withBypassPair(way) { setup in
+            setup.limit { $0.keepalive = keepalive }
+            setup.route("sink", to: target.endpoint)
+        } run: { pair in
+            let client = try await pair.connect("sink"), isEnough = Mutex(false)
+            async let sent: Int = onThread {
+                var count = 0
+                while !isEnough.withLock(\.self) {
+                    try client.write(pattern.withPiece(0, offset: count, count: Pattern.longestPiece) { Array($0) })
+                    count += Pattern.longestPiece
+                }
+                client.finishWriting()
+                return count
+            }
+            let spliced = { await pair.a.status().streams.first?.splicedSent ?? 0 }
+            try await eventually("bytes pass by") { await spliced() > 1 << 20 }
+            isResting.withLock { $0 = true }
+            var last = (moved: UInt64(0), since: ContinuousClock.now)
+            try await eventually("nothing has moved for three times as long as a peer may be silent") {
+                let moved = await spliced()
+                if moved != last.moved { last = (moved, ContinuousClock.now) }
+                return last.since.duration(to: .now) > keepalive * 3
+            }
+            isEnough.withLock { $0 = true }
+            awake.signal()
+            let count = try await sent
+            try await eventually("the target has heard the end") { heard.withLock { $0 != nil } }
+            #expect(heard.withLock { $0! } == (count, true))
+            client.close()
+            try await pair.settle()
+            #expect(await pair.a.status().peers[0].streamsReset == 0)
+        }
+    }
+
+    /// What ends a connection past the session is mostly not the cause, and the far side knows it.
+    @Test(arguments: ways) func theFarSidesReasonIsTold(_ way: BulkProtection) async throws {
+        let isEnough = Mutex(false)
+        let target = try Target { connection in
+            while try !connection.read().isEmpty {
+                if isEnough.withLock(\.self) { return connection.reset() }
+            }
+        }
+        try await withBypassPair(way) { setup in
+            setup.route("sink", to: target.endpoint)
+        } run: { pair in
+            let client = try await pair.connect("sink"), block = [UInt8](repeating: 1, count: 1 << 20)
+            async let writing: Void = onThread { while (try? client.write(block)) != nil {} }
+            try await eventually("bytes pass by") {
+                await pair.b.status().streams.contains { $0.service == "sink" && $0.splicedReceived > 1 << 20 }
+            }
+            isEnough.withLock { $0 = true }
+            _ = try await writing
+            let reset = try await eventually("the near side is over") {
+                await pair.a.status().forwards[0].ended.last?.reset
+            }
+            #expect(reset.remote && reset.code == "local-closed" && reset.text.contains("target of sink"), "\(reset)")
+            try await pair.settle()
+        }
+    }
+
+    /// `splice` does not go past a byte that is marked as urgent, which is not carried any more than in the session.
+    @Test func anUrgentByteHoldsUpNothing() async throws {
+        let heard = Mutex<[UInt8]?>(nil)
+        let target = try Target { connection in
+            let bytes = try connection.readToEnd()
+            heard.withLock { $0 = bytes }
+            connection.finishWriting()
+        }
+        try await withBypassPair(.none) { setup in
+            setup.limit { $0.bulk = 1000 }
+            setup.route("sink", to: target.endpoint, near: PlainSocket.anyPort)
+        } run: { pair in
+            let client = try await pair.connect("sink")
+            var sent = 0
+            try await eventually("bytes pass by") {
+                try await onThread { try client.write([UInt8](repeating: 1, count: 1000)) }
+                sent += 1000
+                return await pair.a.status().streams.contains { $0.splicedSent > 10_000 }
+            }
+            try await onThread {
+                try client.writeUrgently(2)
+                try client.write([UInt8](repeating: 3, count: 1000))
+                client.finishWriting()
+                _ = try client.readToEnd()
+            }
+            let expected = [UInt8](repeating: 1, count: sent) + [UInt8](repeating: 3, count: 1000)
+            let isRight = heard.withLock { $0 == expected }
+            #expect(isRight)
+            try await pair.settle()
+        }
+    }
+
+    /// Connections are made a few at a time: the TLS port gives up those that have waited longest, whoever's they are.
+    @Test func manyStreamsTakeTurnsToLeaveTheSession() async throws {
+        let echo = try Target.echo()
+        try await withBypassPair(.none) { setup in
+            // Eight for each direction.
+            setup.limit { ($0.unauthenticatedConnections, $0.bulk) = (16, 4 << 20) }
+            setup.route("echo", to: echo.endpoint)
+        } run: { pair in
+            try await pair.connected()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<48 {
+                    group.addTask {
+                        var client = try await LongExchange(pair.connect("echo"))
+                        try await client.move(until: "as many as there are pass by") {
+                            await pair.a.status().streams.count { $0.service == "echo" && $0.splicedSent > 0 } == 48
+                        }
+                        try await client.finish()
+                    }
+                }
+                try await group.waitForAll()
+            }
+            #expect(await pair.b.status().refused.isEmpty)
             try await pair.settle()
         }
     }

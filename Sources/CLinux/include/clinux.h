@@ -50,6 +50,19 @@ int clinux_listen(int descriptor, int backlog);
 int clinux_set_option(int descriptor, int level, int option, int value);
 // Microseconds that a TCP connection had bytes under way while its receiver had room for more; 0 if it is none.
 uint64_t clinux_link_busy(int descriptor);
+// How a TCP connection's peer answers what it was sent.
+struct clinux_answers {
+    // Bytes that it has acknowledged so far.
+    uint64_t acknowledged;
+    // Milliseconds since it acknowledged anything, be it nothing new.
+    uint32_t silence;
+    // Whether something that was sent waits for an answer: bytes, or more than one question whether it has room for them.
+    int are_due;
+};
+// 0, or -errno.
+int clinux_get_answers(int descriptor, struct clinux_answers *answers);
+// Whether the next byte that could be read follows a mark of urgent data, where splice does not go on: 1 or 0.
+int clinux_is_at_mark(int descriptor);
 // The error a non-blocking connect ended with: 0, or -errno.
 int clinux_pending_error(int descriptor);
 // The process at the other end of a UNIX socket.

@@ -22,6 +22,16 @@ public final class MemoryBudget: Sendable {
 
     func hasRoom(for bytes: Int) -> Bool { bytes <= room }
 
+    /// Counts memory that is none of a stream's buffers, if it fits in.
+    /// - Returns: false if it does not; else `release` has to follow.
+    public func claim(_ bytes: Int) -> Bool {
+        guard hasRoom(for: bytes) else { return false }
+        adjust(by: bytes)
+        return true
+    }
+
+    public func release(_ bytes: Int) { adjust(by: -bytes) }
+
     func adjust(by bytes: Int) {
         guard bytes != 0 else { return }
         counter.wrappingAdd(bytes, ordering: .relaxed)

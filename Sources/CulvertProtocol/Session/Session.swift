@@ -126,6 +126,9 @@ public final class Session {
     /// Streams that exist, in no order; those that wait for their OPEN are not among them.
     public var streams: [SessionStream] { Array(table.values) }
 
+    /// The stream of that id, if it exists and its OPEN has gone out.
+    public func stream(_ id: UInt64) -> SessionStream? { table[id] }
+
     /// Streams of both sides that are not over: they send or receive, or have bytes to deliver.
     public var streamCount: Int { ledger.own + ledger.peer }
 

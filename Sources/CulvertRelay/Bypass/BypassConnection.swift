@@ -46,21 +46,24 @@ final class BypassConnection: EventHandler {
     let remote: String
     private let mode: BypassMode
     private let loop: EventLoop
+    /// How long the peer may be silent.
+    private let keepalive: Duration
     private var registration: Registration?
     private var wake: () -> Void = {}
+    private var isDead: (String) -> Void = { _ in }
+    private var watch = SilenceWatch()
+    private var nextLook: TimerHandle?
 
-    /// - Parameters:
-    ///   - sending: which of the connection's directions is used; the other one carries nothing.
-    ///   - keepalive: how long the peer may be silent.
-    init(
-        _ connection: SecuredConnection, mode: BypassMode, sending: Bool, keepalive: Duration, loop: EventLoop
-    ) throws(BypassFailure) {
+    /// - Parameter sending: which of the connection's directions is used; the other one carries nothing.
+    init(_ connection: SecuredConnection, mode: BypassMode, sending: Bool, session: LiveSession) throws(BypassFailure) {
         self.mode = mode
-        self.loop = loop
+        loop = session.loop
+        keepalive = session.peer.environment.limits.keepalive
         remote = connection.remote
         descriptor = connection.takeDescriptor()
         guard connection.leftover.isEmpty else { throw BypassFailure("bytes came on it that nobody was to send yet") }
-        descriptor.tuneForLane(notSentLowWater: 1 << 20, userTimeout: keepalive)
+        // What the receiver's program does not take is not read, and the sender sees a peer without room.
+        descriptor.tuneForLane(notSentLowWater: 1 << 20, keepalive: keepalive, mayRest: true)
         guard mode == .kernel else { return }
         do {
             let isGiven = try connection.engine.withKernelKey(sending: sending) { key, nonce, sequence throws(IOError) in
@@ -74,13 +77,37 @@ final class BypassConnection: EventHandler {
         }
     }
 
-    /// - Parameter wake: called when bytes may be moved again.
-    func begin(_ wake: @escaping () -> Void) throws(IOError) {
+    /// - Parameters:
+    ///   - wake: called when bytes may be moved again.
+    ///   - isDead: told why nothing will move any more, if no event says so.
+    func begin(_ wake: @escaping () -> Void, isDead: @escaping (String) -> Void) throws(BypassFailure) {
+        do throws(IOError) {
+            registration = try loop.register(descriptor, self)
+        } catch {
+            throw BypassFailure(error.description)
+        }
         self.wake = wake
-        registration = try loop.register(descriptor, self)
+        self.isDead = isDead
+        look()
     }
 
     func ready(_ events: ReadyEvents) { wake() }
+
+    private func look() {
+        nextLook = loop.schedule(after: keepalive / 4) { [unowned self] in
+            if let answers = descriptor.answers, watch.isOver(answers, now: loop.now, limit: keepalive.nanoseconds) {
+                isDead("nothing that was sent was answered for \(keepalive)")
+            } else {
+                look()
+            }
+        }
+    }
+
+    /// Why nothing more can be sent; nil if there is no reason, or it was told before.
+    var failure: String? {
+        let errno = descriptor.pendingError
+        return errno == 0 ? nil : IOError(errno: errno, operation: "send").description
+    }
 
     /// What it means, for people, that nothing more can be received. The numbers are those of Linux's net/tls.
     func failure(toReceive errno: CInt) -> String {
@@ -94,7 +121,9 @@ final class BypassConnection: EventHandler {
 
     func close() {
         if let registration = registration.take() { loop.deregister(registration) }
+        if let nextLook = nextLook.take() { loop.cancel(nextLook) }
         wake = {}
+        isDead = { _ in }
     }
 }
 

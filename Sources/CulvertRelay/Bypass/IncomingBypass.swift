@@ -8,6 +8,8 @@ final class IncomingBypass: LoopTask {
         case waiting
         case preparing
         case carrying
+        /// The leg knows why, and ends.
+        case lost
         case over
     }
 
@@ -20,35 +22,34 @@ final class IncomingBypass: LoopTask {
     private var dialler: BypassDialler?
     private var token: SessionID?
     private var connection: BypassConnection?
-    private var splice: Splice
+    private var pipe: BypassPipe?
     /// Offset of the stream from which on bytes come here.
     private var start: UInt64?
     /// Bytes that the peer has sent here, once it is done. More than have been moved.
     private var length: UInt64?
-    /// The connection has ended, and the local socket has all of it.
-    private var hasEnded = false
+    /// Until the peer has begun.
     private var limit: TimerHandle?
     private var isMarked = false
 
     /// Bytes that the local socket has taken.
-    var moved: UInt64 { splice.moved }
+    var moved: UInt64 { pipe?.splice.moved ?? 0 }
 
     /// The local socket has to wait for what comes here: all before it was delivered.
     var isInCharge: Bool {
-        guard case .carrying = state, let start, let leg else { return false }
+        guard state == .carrying || state == .lost, let start, let leg else { return false }
         return leg.stream.bytesReceived >= start
     }
 
     /// - Parameter notes: what the peer says about it.
     init(_ notes: consuming Descriptor, session: LiveSession) throws(IOError) {
         self.session = session
-        splice = try Splice()
         self.notes = try BypassNotes(notes, loop: session.loop) { [unowned self] in
             take($0)
         } ended: { [unowned self] in
             fail("the peer's relay broke it off")
         }
-        limit = session.loop.schedule(after: session.peer.environment.limits.handshakeTimeout) { [unowned self] in
+        // The peer's own limit is half of it and runs out first, so that it never begins when this one is over.
+        limit = session.loop.schedule(after: session.peer.environment.limits.handshakeTimeout * 2) { [unowned self] in
             limit = nil
             fail("it took too long")
         }
@@ -59,6 +60,7 @@ final class IncomingBypass: LoopTask {
         case (.carry(let stream, let token), .waiting): prepare(stream, token)
         case (.from(let offset), .carrying) where start == nil && offset >= leg?.stream.bytesReceived ?? 0:
             start = offset
+            if let limit = limit.take() { session.loop.cancel(limit) }
             leg?.drain()
         case (.length(let count), .carrying) where start != nil && length == nil:
             length = count
@@ -87,39 +89,36 @@ final class IncomingBypass: LoopTask {
 
     private func connected(_ result: Result<SecuredConnection, BypassFailure>, _ mode: BypassMode) {
         guard case .preparing = state, connection == nil else { return }
-        do {
-            let connection = try BypassConnection(
-                try result.get(), mode: mode, sending: false, keepalive: session.peer.environment.limits.keepalive,
-                loop: session.loop)
-            try connection.begin { [unowned self] in leg?.drain() }
+        do throws(BypassFailure) {
+            pipe = try BypassPipe(session.budget)
+            let connection = try BypassConnection(try result.get(), mode: mode, sending: false, session: session)
+            try connection.begin { [unowned self] in leg?.drain() } isDead: { [unowned self] in fail($0) }
             self.connection = connection
         } catch {
-            return decline((error as? BypassFailure)?.text ?? "\(error)")
+            return decline(error.text)
         }
-        if let limit = limit.take() { session.loop.cancel(limit) }
         state = .carrying
         notes?.send(.ready)
     }
 
     /// Moves what there is. The leg's `drain`, while the bypass is in charge.
     func carry() {
-        guard isInCharge, let connection, let leg, !hasEnded else { return }
-        let left = length.map { Int(clamping: $0 - splice.moved) } ?? .max
-        switch leg.splice(&splice, from: connection, limit: min(Self.turn, left)) {
+        guard isInCharge, state == .carrying, let connection, let leg, let pipe else { return }
+        let left = length.map { Int(clamping: $0 - moved) } ?? .max
+        switch leg.splice(&pipe.splice, from: connection, limit: min(Self.turn, left)) {
         case .sourceIsEmpty, .sinkIsFull: break
         case .limit: goOnSoon()
-        case .ended: hasEnded = true
-        case .sourceFailed(let errno): return leg.bypassLost("from", connection.remote, connection.failure(toReceive: errno))
+        // The peer ends it only once it has heard that all is delivered.
+        case .ended: return fail("it ended after \(moved) bytes")
+        case .sourceFailed(let errno): return fail(connection.failure(toReceive: errno))
         case .sinkFailed(let errno): return leg.writeFailed(errno)
         }
         finishIfDue()
     }
 
     private func finishIfDue() {
-        guard let length, hasEnded || length <= splice.moved, let leg else { return }
-        guard length == splice.moved else {
-            return leg.bypassLost("from", connection?.remote ?? "", "\(splice.moved) of \(length) bytes came")
-        }
+        guard let length, length <= moved, let leg else { return }
+        guard length == moved else { return fail("\(moved) bytes came, and the peer says that it sent \(length)") }
         notes?.send(.done)
         close()
         leg.bypassDelivered()
@@ -143,12 +142,14 @@ final class IncomingBypass: LoopTask {
 
     private func fail(_ text: String) {
         switch state {
-        case .carrying where start != nil: leg?.bypassLost("from", connection?.remote ?? "", text)
+        case .carrying where start != nil:
+            state = .lost
+            leg?.bypassLost("from", connection?.remote ?? "", text)
         case .waiting, .preparing, .carrying:
             // All bytes so far have come in the session, and so will the others.
             close()
             leg?.bypassDelivered()
-        case .over: break
+        case .lost, .over: break
         }
     }
 

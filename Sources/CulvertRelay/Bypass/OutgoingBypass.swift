@@ -17,10 +17,12 @@ final class OutgoingBypass: LoopTask {
 
     private enum State {
         /// The connection is being made; the stream goes on in the session.
-        case preparing
+        case preparing(limit: TimerHandle)
         case carrying
         /// All bytes are on the connection; the peer has not said yet that it delivered them.
         case closing(Sequel)
+        /// The leg knows why, and ends.
+        case lost
         case over
     }
 
@@ -31,22 +33,21 @@ final class OutgoingBypass: LoopTask {
     private unowned let session: LiveSession
     private let mode: BypassMode
     private let token = SessionID.random()
-    private var state = State.preparing
+    private var state = State.over
     private var notes: BypassNotes?
     private var dialler: BypassDialler?
     private var connection: BypassConnection?
-    private var splice: Splice
+    private var pipe: BypassPipe?
     private var peerIsReady = false
-    private var limit: TimerHandle?
     private var isMarked = false
 
     /// Bytes that the connection has taken.
-    var moved: UInt64 { splice.moved }
+    var moved: UInt64 { pipe?.splice.moved ?? 0 }
 
     /// The local socket's bytes take the connection now, or nothing may be read at all.
     var isInCharge: Bool {
         switch state {
-        case .carrying, .closing: true
+        case .carrying, .closing, .lost: true
         case .preparing, .over: false
         }
     }
@@ -55,7 +56,6 @@ final class OutgoingBypass: LoopTask {
         self.leg = leg
         self.session = session
         self.mode = mode
-        splice = try Splice()
         let notes = try BypassNotes(try session.openNotes(), loop: session.loop) { [unowned self] in
             take($0)
         } ended: { [unowned self] in
@@ -64,10 +64,10 @@ final class OutgoingBypass: LoopTask {
         self.notes = notes
         notes.send(.carry(stream: leg.stream.id, token: token))
         if !session.dialled { session.peer.expect(token) { [unowned self] in connected($0) } }
-        limit = session.loop.schedule(after: session.peer.environment.limits.handshakeTimeout) { [unowned self] in
-            limit = nil
-            fail("it took too long")
-        }
+        session.bypassesInPreparation += 1
+        state = .preparing(limit: session.loop.schedule(after: session.peer.environment.limits.handshakeTimeout) {
+            [unowned self] in fail("it took too long")
+        })
     }
 
     private func take(_ note: BypassNotes.Note) {
@@ -100,8 +100,7 @@ final class OutgoingBypass: LoopTask {
     private func connected(_ secured: SecuredConnection) {
         guard case .preparing = state, connection == nil else { return }
         do {
-            connection = try BypassConnection(
-                secured, mode: mode, sending: true, keepalive: session.peer.environment.limits.keepalive, loop: session.loop)
+            connection = try BypassConnection(secured, mode: mode, sending: true, session: session)
             beginIfReady()
         } catch {
             fail(error.text)
@@ -111,37 +110,52 @@ final class OutgoingBypass: LoopTask {
     private func beginIfReady() {
         guard peerIsReady, let connection else { return }
         do {
-            try connection.begin { [unowned self] in leg.pump() }
+            pipe = try BypassPipe(session.budget)
+            try connection.begin { [unowned self] in wake() } isDead: { [unowned self] in fail($0) }
         } catch {
-            return fail(error.description)
+            return fail(error.text)
         }
-        if let limit = limit.take() { session.loop.cancel(limit) }
-        state = .carrying
+        change(to: .carrying)
         notes?.send(.from(leg.stream.bytesWritten))
+        leg.pump()
+    }
+
+    private func change(to next: State) {
+        if case .preparing(let limit) = state {
+            session.loop.cancel(limit)
+            session.bypassesInPreparation -= 1
+        }
+        state = next
+    }
+
+    private func wake() {
+        // Nobody writes to it any more who would hear of it.
+        if case .closing = state, let failure = connection?.failure { return fail(failure) }
         leg.pump()
     }
 
     /// Moves what there is. The leg's `pump`, while the bypass is in charge.
     func carry() {
-        guard case .carrying = state, let connection else { return }
-        let segment = session.peer.environment.limits.bypassSegment
-        let left = segment - min(segment, splice.moved)
-        switch leg.splice(&splice, to: connection, limit: min(Self.turn, Int(left))) {
+        guard case .carrying = state, let connection, let pipe else { return }
+        let limits = session.peer.environment.limits
+        let left = limits.bypassSegment - min(limits.bypassSegment, moved)
+        let pause = leg.splice(&pipe.splice, to: connection, limit: min(Self.turn, Int(left)))
+        let isUsedUp = moved >= limits.bypassSegment || pipe.splice.calls >= limits.bypassCalls
+        switch pause {
+        case .sourceIsEmpty where isUsedUp, .limit where isUsedUp: conclude(.goOn)
         case .sourceIsEmpty, .sinkIsFull: break
-        case .limit:
-            if splice.moved >= segment { conclude(.goOn) } else { goOnSoon() }
+        case .limit: goOnSoon()
         case .ended: conclude(.finish)
         case .sourceFailed(let errno): conclude(.fail(leg.readFailure(errno)))
-        case .sinkFailed(let errno):
-            leg.bypassLost("to", connection.remote, IOError(errno: errno, operation: "send").description)
+        case .sinkFailed(let errno): fail(IOError(errno: errno, operation: "send").description)
         }
     }
 
     /// The connection does not end before the peer has all: what the kernel's TLS has taken and TCP has not would be lost
     /// behind an end (seen with Linux 6.1).
     private func conclude(_ sequel: Sequel) {
-        notes?.send(.length(splice.moved))
-        state = .closing(sequel)
+        notes?.send(.length(moved))
+        change(to: .closing(sequel))
     }
 
     private func goOnSoon() {
@@ -166,15 +180,16 @@ final class OutgoingBypass: LoopTask {
         case .preparing:
             close()
             leg.goesOnInSession(text)
-        case .carrying, .closing: leg.bypassLost("to", connection?.remote ?? "", text)
-        case .over: break
+        case .carrying, .closing:
+            change(to: .lost)
+            leg.bypassLost("to", connection?.remote ?? "", text)
+        case .lost, .over: break
         }
     }
 
     /// Lets go of everything.
     func close() {
-        state = .over
-        if let limit = limit.take() { session.loop.cancel(limit) }
+        change(to: .over)
         session.peer.forget(token)
         dialler.take()?.cancel()
         connection.take()?.close()

@@ -64,7 +64,7 @@ final class DirectLane: Lane, EventHandler, FrameSink {
         inbound = LinearBuffer(capacity: max(Self.batch, connection.leftover.count))
         staging = LinearBuffer(capacity: Self.stagingCapacity)
         let descriptor = connection.takeDescriptor()
-        descriptor.tuneForLane(notSentLowWater: Self.notSent, userTimeout: keepalive)
+        descriptor.tuneForLane(notSentLowWater: Self.notSent, keepalive: keepalive)
         connection.leftover.withUnsafeBytes { inbound.append($0) }
         bytesReceived = UInt64(connection.leftover.count)
         registration = try loop.register(descriptor, self)

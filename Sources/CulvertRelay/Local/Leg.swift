@@ -7,6 +7,8 @@ import Logging
 final class Leg: EventHandler {
     /// How long a broken leg may take to hand on what is still in flight.
     private static let linger = Duration.seconds(5)
+    /// How long the peer's reason is waited for, where it could be a better one.
+    private static let moment = Duration.milliseconds(500)
     /// Pieces of 64 KiB that one write takes at most.
     private static let pieces = 8
     /// Send buffer of a local socket: room for one batch, so that it goes out in one write.
@@ -28,6 +30,7 @@ final class Leg: EventHandler {
     private var registration: Registration?
     private var connecting: PendingConnect?
     private var lingering: TimerHandle?
+    private var losing: TimerHandle?
 
     private var mayRead = false
     private var mayWrite = false
@@ -225,8 +228,9 @@ final class Leg: EventHandler {
     // MARK: Past the session
 
     private func bypassIfBulk() {
-        guard mayBypass, outgoing == nil, !isOver, !readEnded, let mode = owner.bypassMode,
-            stream.bytesWritten >= owner.peer.environment.limits.bulk
+        guard mayBypass, outgoing == nil, !isOver, !readEnded,
+            stream.bytesWritten >= owner.peer.environment.limits.bulk,
+            let mode = owner.bypassMode, owner.mayPrepareBypass
         else { return }
         do {
             outgoing = try OutgoingBypass(self, session: owner, mode: mode)
@@ -275,10 +279,13 @@ final class Leg: EventHandler {
         owner.attend()
     }
 
+    /// The stream is lost. The peer may know better why, and be about to say so: it gets a moment.
     func bypassLost(_ direction: String, _ remote: String, _ text: String) {
-        fail(ResetReason(
+        guard losing == nil, !isOver else { return }
+        let reason = ResetReason(
             .sessionLost,
-            "the connection \(direction) \(remote) that carried this stream past its session was lost: \(text); what was spliced cannot be sent again"))
+            "the connection \(direction) \(remote) that carried this stream past its session was lost: \(text); what was spliced cannot be sent again")
+        losing = loop.schedule(after: Self.moment) { [self] in fail(reason) }
     }
 
     func splice(_ splice: inout Splice, to connection: BypassConnection, limit: Int) -> Splice.Pause {
@@ -344,7 +351,7 @@ final class Leg: EventHandler {
     private func end(_ reason: ResetReason?, remote: Bool) {
         guard !isOver else { return }
         isOver = true
-        if let lingering = lingering.take() { loop.cancel(lingering) }
+        for timer in [lingering.take(), losing.take()] { if let timer { loop.cancel(timer) } }
         if let connecting = connecting.take() { connecting.cancel() }
         if let outgoing = outgoing.take() {
             carried.sent += outgoing.moved

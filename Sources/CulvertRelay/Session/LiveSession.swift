@@ -17,6 +17,8 @@ final class LiveSession: LoopTask, LaneOwner {
     private static let lookInterval: UInt64 = 20_000_000
     /// The look is taken after so long at any rate.
     private static let longestInterval: UInt64 = 500_000_000
+    /// Connections past the session that this side has made at once.
+    private static let mostInPreparation = 8
     /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
     private static let mostLanes = 32
 
@@ -26,6 +28,7 @@ final class LiveSession: LoopTask, LaneOwner {
     private(set) var mode: CompressionMode
     private let codec: LZ4Codec
     unowned let peer: Peer
+    let budget: MemoryBudget
     let made: UInt64
     private(set) var logger: Logger
     private(set) var links: [LaneLink] = []
@@ -50,6 +53,8 @@ final class LiveSession: LoopTask, LaneOwner {
     private var readers = Readers()
     /// Bypasses that the peer has asked for.
     private var bypasses: [IncomingBypass] = []
+    /// Those of this side whose connections are being made.
+    var bypassesInPreparation = 0
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
     private var farewell: Goaway?
     private var timer: (handle: TimerHandle, at: UInt64)?
@@ -62,6 +67,7 @@ final class LiveSession: LoopTask, LaneOwner {
         mode = peer.settings.compression
         codec = LZ4Codec(mode)
         self.peer = peer
+        self.budget = budget
         made = peer.loop.now
         lastLook = (loop.now, loop.idle)
         logger = peer.logger
@@ -366,12 +372,15 @@ final class LiveSession: LoopTask, LaneOwner {
         attend()
     }
 
-    func leg(stream id: UInt64) -> Leg? { legs.values.first { $0.stream.id == id } }
+    func leg(stream id: UInt64) -> Leg? { session.stream(id).flatMap(leg) }
 
     // MARK: Past the session
 
     /// How bulk is to be carried past the session; nil: not at all.
     var bypassMode: BypassMode? { isUsable && session.canOpen ? agreedBypass : nil }
+
+    /// One more may be prepared. Each needs a connection, and the TLS port takes so many at once from everybody.
+    var mayPrepareBypass: Bool { bypassesInPreparation < Self.mostInPreparation }
 
     /// What both relays have offered, if this one still does.
     var agreedBypass: BypassMode? {

@@ -77,6 +77,12 @@ final class PlainSocket: Sendable {
         }
     }
 
+    /// A byte that TCP marks as urgent.
+    func writeUrgently(_ byte: UInt8) throws {
+        let count = withUnsafeBytes(of: byte) { send(descriptor, $0.baseAddress, 1, CInt(MSG_NOSIGNAL | MSG_OOB)) }
+        try Self.check("send a byte urgently", CInt(count))
+    }
+
     func write(_ text: String) throws { try write(Array(text.utf8)) }
 
     /// At most `limit` bytes; empty at the end.
@@ -104,14 +110,18 @@ final class PlainSocket: Sendable {
         return bytes
     }
 
+    /// What one call gives: bytes, none at the end, or an error.
+    func readOnce() -> (bytes: [UInt8], error: CInt) {
+        do { return (try read(), 0) } catch { return ([], (error as? Failure)?.code ?? -1) }
+    }
+
     /// What arrives before the end, or before the error that ends it.
     func readUntilOver() -> (bytes: [UInt8], error: CInt) {
         var result: [UInt8] = []
-        do {
-            while case let piece = try read(), !piece.isEmpty { result += piece }
-            return (result, 0)
-        } catch {
-            return (result, (error as? Failure)?.code ?? -1)
+        while true {
+            let (piece, error) = readOnce()
+            if piece.isEmpty { return (result, error) }
+            result += piece
         }
     }
 
