@@ -173,12 +173,10 @@ extension CertsCommand {
             if json {
                 let verdicts = reports.map { Verdict($0.files, $0.report) }
                 if verdicts.count == 1 { try printJSON(verdicts[0]) } else { try printJSON(verdicts) }
-                if !problems.isEmpty { throw ExitCode.failure }
             } else if problems.isEmpty {
                 for (files, report) in reports { print(Self.line(files, report)) }
-            } else {
-                throw CommandFailure(Self.list(problems.map(\.text)))
             }
+            if !problems.isEmpty { throw CommandFailure(Self.list(problems.map(\.text))) }
         }
 
         private static func line(_ files: TLSFiles, _ report: CredentialReport) -> String {

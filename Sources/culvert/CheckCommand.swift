@@ -17,7 +17,8 @@ struct CheckCommand: ParsableCommand {
 
     func run() throws {
         let check = try PeerCheck(peer: peer, admin: options.client)
-        if json { try printJSON(check) } else { try Terminal.write(check.text) }
-        if !check.isReachable { throw ExitCode(1) }
+        if json { try printJSON(check) }
+        if let failure = check.failure { throw CommandFailure(failure) }
+        if !json { try Terminal.write(check.text) }
     }
 }

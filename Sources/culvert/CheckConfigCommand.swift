@@ -14,13 +14,10 @@ struct CheckConfigCommand: ParsableCommand {
 
     func run() throws {
         let result = CheckResult(checking: config)
-        if json {
-            try printJSON(result)
-        } else {
-            for warning in result.warnings { printError("\(warning) (warning)") }
-            for error in result.errors { printError("\(error)") }
-            if let summary = result.summary { print(summary) }
-        }
+        if json { try printJSON(result) }
+        for warning in result.warnings { printError("\(warning) (warning)") }
+        for error in result.errors { printError("\(error)") }
+        if !json, let summary = result.summary { print(summary) }
         if !result.ok { throw ExitCode.failure }
     }
 }

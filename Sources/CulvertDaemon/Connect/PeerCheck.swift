@@ -74,9 +74,13 @@ public struct PeerCheck: Encodable, Sendable {
         return try answer.fileHandleForReading.readToEnd() ?? Data()
     }
 
-    /// The verdict for people, in lines.
+    /// Why a peer cannot be reached, for people; nil if it can.
+    public var failure: String? {
+        isReachable ? nil : "\(peer) cannot be reached: \(HumanText.plain(cause ?? "for no known reason"))"
+    }
+
+    /// What is known of a peer that can be reached, for people, in lines.
     public var text: String {
-        guard isReachable else { return "\(peer): cannot be reached\n  \(HumanText.plain(cause ?? "for no known reason"))\n" }
         var lines = ["\(peer): ok"]
         if let remote, let tls { lines.append("at \(remote), \(tls)") }
         if roundTrip != nil { lines.append("round trip \(HumanText.milliseconds(roundTrip))") }

@@ -91,7 +91,7 @@ extension BlockingTests {
             let file = try write("relay: { nam: x }\n")
             let output = try CommandLineTool.run("check-config", "--config", file, "--json")
             #expect(output.status == 1)
-            #expect(output.stderr == "")
+            #expect(output.stderr == "\(file):1:10: relay.nam: unknown key; did you mean 'name'?\n")
             let object = try JSONSerialization.jsonObject(with: output.stdout) as? [String: Any]
             #expect(object?["ok"] as? Bool == false)
             let errors = object?["errors"] as? [[String: Any]]

@@ -193,8 +193,11 @@ extension BlockingTests {
 
             far.tool.kill(SIGKILL)
             let bad = try CommandLineTool.run("check", "hostb", "--admin", near.admin)
-            #expect(bad.status == 1)
-            #expect(bad.text.hasPrefix("hostb: cannot be reached\n") && bad.text.contains("Connection refused"))
+            #expect(bad.status == 1 && bad.text.isEmpty)
+            #expect(bad.stderr.hasPrefix("culvert: hostb cannot be reached: ") && bad.stderr.contains("Connection refused"))
+            let forScripts = try CommandLineTool.run("check", "hostb", "--admin", near.admin, "--json")
+            #expect(forScripts.status == 1 && forScripts.stderr == bad.stderr)
+            #expect(forScripts.text.contains(#""isReachable" : false"#))
         }
 
         @Test func checkSaysThatOneRelayAloneDoesNotDecideWhoEncrypts() throws {
