@@ -183,7 +183,7 @@ import Testing
             while case let piece = try connection.read(Pattern.longestPiece), !piece.isEmpty {
                 isRight = isRight && piece.withUnsafeBytes { pattern.matches($0, 0, offset: count) }
                 count += piece.count
-                if isResting.withLock({ exchange(&$0, with: false) }) { _ = awake.wait(timeout: .now() + .seconds(60)) }
+                if isResting.withLock({ exchange(&$0, with: false) }) { _ = awake.wait(timeout: .now() + .seconds(patience)) }
             }
             heard.withLock { $0 = (count, isRight) }
             connection.finishWriting()

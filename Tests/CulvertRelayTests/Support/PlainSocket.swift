@@ -4,13 +4,12 @@ import Synchronization
 
 /// A blocking socket of a test's own, without any code of the relay. Every call ends within a limit.
 final class PlainSocket: Sendable {
-    private static let limit = 60
     /// -1 once it is closed.
     private let raw: Atomic<CInt>
 
     private init(adopting descriptor: CInt) {
         raw = Atomic(descriptor)
-        setLimit(seconds: Self.limit)
+        setLimit(seconds: patience)
     }
 
     deinit { close() }

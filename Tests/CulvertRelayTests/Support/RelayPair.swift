@@ -168,7 +168,7 @@ struct RelayPair: Sendable {
 
     /// Waits until no stream is left, and with them no memory.
     /// - Parameter meanwhile: has whatever is left come to its end.
-    func settle(within limit: Duration = .seconds(60), meanwhile: () async throws -> Void = {}) async throws {
+    func settle(within limit: Duration = .seconds(patience), meanwhile: () async throws -> Void = {}) async throws {
         var left = ""
         try await eventually("no stream is left, nor its memory: \(left)", within: limit) {
             try await meanwhile()

@@ -24,7 +24,7 @@ func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) a
 
 /// Waits until `condition` holds; an error names what did not happen.
 func eventually(
-    _ what: @autoclosure () -> String, within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
+    _ what: @autoclosure () -> String, within limit: Duration = .seconds(patience), _ condition: () async throws -> Bool
 ) async throws {
     let deadline = ContinuousClock.now + limit
     while try await !condition() {
@@ -35,7 +35,7 @@ func eventually(
 
 /// Waits until `value` gives one.
 func eventually<Value>(
-    _ what: @autoclosure () -> String, within limit: Duration = .seconds(60), _ value: () async throws -> Value?
+    _ what: @autoclosure () -> String, within limit: Duration = .seconds(patience), _ value: () async throws -> Value?
 ) async throws -> Value {
     var found: Value?
     try await eventually(what(), within: limit) {
@@ -56,6 +56,9 @@ func scaled(_ count: Int) -> Int {
     let scale = ProcessInfo.processInfo.environment["CULVERT_TEST_SCALE"].flatMap(Double.init) ?? 1
     return max(1, Int(Double(count) * scale))
 }
+
+/// Seconds for which anything is waited for. On an emulated machine the environment asks for more than a minute.
+let patience = ProcessInfo.processInfo.environment["CULVERT_TEST_PATIENCE"].flatMap(Int.init) ?? 60
 
 /// What this process has open, but for the timers that the concurrency runtime opens when it first needs them.
 func openDescriptors() throws -> [String] {
