@@ -3,7 +3,6 @@ import FlyingSocks
 import Foundation
 import Glibc
 import Logging
-import Synchronization
 
 /// Why the daemon cannot do its work; the text names the thing, the cause and the next step.
 public struct DaemonError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -22,15 +21,15 @@ public final class AdminServer: Sendable {
     static let longestPath = 107 - temporarySuffix.utf8.count
 
     private let path: String
-    private let routes: AdminRoutes
-    private let logger: Logger
-    private let serving = Mutex<Task<Void, Never>?>(nil)
+    private let service: HTTPService
 
     /// - Parameter runtimeDirectory: where sockets go whose place the relay chooses.
     public init(path: String, control: any RelayControl, runtimeDirectory: String, logger: Logger) {
         self.path = path
-        self.logger = logger
-        routes = AdminRoutes(control: control, runtimeDirectory: runtimeDirectory)
+        let routes = AdminRoutes(control: control, runtimeDirectory: runtimeDirectory)
+        service = HTTPService("admin interface", logger: logger) { () throws(DaemonError) in
+            try await Self.open(path, routes)
+        }
     }
 
     /// Fails if another relay answers at the path, or something that is no socket is there.
@@ -49,69 +48,21 @@ public final class AdminServer: Sendable {
     /// Returns once the socket is there; replaces a stale one.
     public func start() async throws(DaemonError) {
         try Self.checkFree(path)
-        let first = try await open()
-        let task = Task { [self] in await keepServing(first) }
-        serving.withLock { $0 = task }
+        try await service.start()
     }
 
-    public func stop() async {
-        let task = serving.withLock { task in
-            defer { task = nil }
-            return task
-        }
-        guard let task else { return }
-        unlink(path)
-        task.cancel()
-        await task.value
-    }
-
-    /// The HTTP server gives up when it cannot accept a connection, for want of descriptors for example; the relay must
-    /// not lose its admin interface by that.
-    private func keepServing(_ first: Task<Void, any Error>) async {
-        var running = first
-        while true {
-            let result = await withTaskCancellationHandler {
-                await running.result
-            } onCancel: { [running] in
-                running.cancel()
-            }
-            if Task.isCancelled { return }
-            if case .failure(let error) = result {
-                logger.error("admin interface starts again", metadata: ["error": "\(error.localizedDescription)"])
-            }
-            repeat {
-                try? await Task.sleep(for: .seconds(1))
-                if Task.isCancelled { return }
-                guard let next = try? await open() else { continue }
-                running = next
-                break
-            } while true
-        }
-    }
+    public func stop() async { await service.stop { unlink(path) } }
 
     /// Binds beside the path, sets the mode, then renames: nobody sees the socket with another mode, and at no moment is
     /// there a path without a listener behind it.
-    private func open() async throws(DaemonError) -> Task<Void, any Error> {
-        let temporary = path + Self.temporarySuffix
+    private static func open(_ path: String, _ routes: AdminRoutes) async throws(DaemonError) -> HTTPService.Running {
+        let temporary = path + temporarySuffix
         unlink(temporary)
         let server = HTTPServer(
             config: .init(address: sockaddr_un.unix(path: temporary), logger: .disabled),
             handler: HTTPAdapter(routes: routes))
-        let running = Task { try await server.run() }
-        let waiting = Task { try await server.waitUntilListening(timeout: 10) }
-        Task {
-            _ = await running.result
-            waiting.cancel()
-        }
-        do {
-            try await waiting.value
-        } catch {
-            running.cancel()
-            var cause = error
-            if case .failure(let failure) = await running.result { cause = failure }
-            throw DaemonError("cannot make the admin socket \(path): \(cause.localizedDescription)")
-        }
-        guard chmod(temporary, Self.socketMode) == 0, rename(temporary, path) == 0 else {
+        let running = try await HTTPService.run(server, at: "the admin socket \(path)")
+        guard chmod(temporary, socketMode) == 0, rename(temporary, path) == 0 else {
             let error = SystemError("make the admin socket \(path)")
             unlink(temporary)
             running.cancel()
@@ -122,13 +73,15 @@ public final class AdminServer: Sendable {
 }
 
 /// Carries requests from the HTTP library to the routes and answers back.
-private struct HTTPAdapter: HTTPHandler {
+struct HTTPAdapter: HTTPHandler {
     let routes: AdminRoutes
+    /// The one path that is answered; nil: all that there are.
+    var only: String?
 
     func handleRequest(_ request: HTTPRequest) async throws -> HTTPResponse {
-        let response = await routes.respond(method: request.method.rawValue, path: request.path) {
-            try await body(of: request)
-        }
+        let response = only == nil || request.path == only
+            ? await routes.respond(method: request.method.rawValue, path: request.path) { try await body(of: request) }
+            : .failure(404, "there is no \(request.path)")
         var headers: HTTPHeaders = [.contentType: response.contentType]
         headers[HTTPHeader("Allow")] = response.allow
         return HTTPResponse(

@@ -10,6 +10,8 @@ public struct Configuration: Sendable, Equatable {
     public var tls: TLSSettings
     /// Path of the admin interface's UNIX socket.
     public var admin: String
+    /// Where the metrics can be read over TCP; nil: nowhere.
+    public var metrics: Endpoint?
     public var log: LogSettings
     /// How long SIGTERM lets streams finish.
     public var drain: Duration

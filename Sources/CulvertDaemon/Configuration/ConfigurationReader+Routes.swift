@@ -173,11 +173,12 @@ extension ConfigurationReader {
 struct ListenerRegister {
     private var taken: [Endpoint: String] = [:]
 
-    init(relay: RelaySettings, admin: String) {
+    init(relay: RelaySettings, admin: String, metrics: Endpoint?) {
         for (index, address) in relay.listen.enumerated() {
             taken[address] = "relay.listen[\(index)]"
         }
         taken[.unix(path: admin)] = "relay.admin"
+        if let metrics { taken[metrics] = "relay.metrics" }
     }
 
     /// Returns the listener that has the address already.

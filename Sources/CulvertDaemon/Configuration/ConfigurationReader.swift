@@ -15,7 +15,7 @@ struct ConfigurationReader {
         let document = ConfigurationValue(root ?? Node("", .implicit, .plain), key: "", place: .start, notes: notes)
         let top = document.section(["relay", "tls", "peers", "services", "forwards", "limits"])
 
-        var (relay, admin, log, drain) = readRelay(top?["relay"])
+        var (relay, admin, metrics, log, drain) = readRelay(top?["relay"])
         let tls = readTLS(top?["tls"], relayName: relay.name)
         let peerEntries = top?["peers"]?.entries() ?? []
         relay.peers = peerEntries.compactMap { readPeer($0, relayName: relay.name) }
@@ -23,14 +23,14 @@ struct ConfigurationReader {
         checkOwnName(peerEntries, relay.peers, tls)
         let peerNames = peerEntries.map(\.name)
         relay.services = (top?["services"]?.entries() ?? []).compactMap { readService($0, peers: peerNames) }
-        var listeners = ListenerRegister(relay: relay, admin: admin)
+        var listeners = ListenerRegister(relay: relay, admin: admin, metrics: metrics)
         relay.forwards = (top?["forwards"]?.list() ?? []).compactMap {
             readForward($0, peers: peerNames, listeners: &listeners)
         }
         relay.limits = readLimits(top?["limits"])
 
         return Configuration(
-            file: notes.places.file, relay: relay, tls: tls, admin: admin, log: log, drain: drain,
+            file: notes.places.file, relay: relay, tls: tls, admin: admin, metrics: metrics, log: log, drain: drain,
             warnings: notes.warnings, places: notes.places)
     }
 
@@ -38,8 +38,8 @@ struct ConfigurationReader {
 
     private func readRelay(
         _ value: ConfigurationValue?
-    ) -> (relay: RelaySettings, admin: String, log: LogSettings, drain: Duration) {
-        let section = value?.section(["name", "listen", "admin", "loops", "log", "drain"])
+    ) -> (relay: RelaySettings, admin: String, metrics: Endpoint?, log: LogSettings, drain: Duration) {
+        let section = value?.section(["name", "listen", "admin", "metrics", "loops", "log", "drain"])
         let admin = section?["admin"].flatMap(readAdmin) ?? Configuration.defaultAdmin
         var relay = RelaySettings(
             name: readRelayName(section?["name"]),
@@ -50,7 +50,8 @@ struct ConfigurationReader {
         }
         relay.loops = section?["loops"]?.integer(1...64) ?? min(64, ProcessInfo.processInfo.activeProcessorCount)
         let drain = section?["drain"]?.time(.zero ... .seconds(86_400)) ?? .seconds(30)
-        return (relay, admin, readLog(section?["log"]), drain)
+        let metrics = section?["metrics"].flatMap { readMetrics($0, besides: relay.listen) }
+        return (relay, admin, metrics, readLog(section?["log"]), drain)
     }
 
     private func readRelayName(_ value: ConfigurationValue?) -> String {
@@ -91,6 +92,18 @@ struct ConfigurationReader {
             return nil
         }
         return path
+    }
+
+    private func readMetrics(_ value: ConfigurationValue, besides listen: [Endpoint]) -> Endpoint? {
+        guard let address = value.address() else { return nil }
+        guard address.isNumeric else {
+            value.error("'\(address.address)' begins with a name; write a numeric address, as in 127.0.0.1:9516")
+            return nil
+        }
+        if let index = listen.firstIndex(of: address), !address.isChosenByKernel {
+            value.error("'\(address.address)' is already relay.listen[\(index)]; choose another port")
+        }
+        return address
     }
 
     private func readLog(_ value: ConfigurationValue?) -> LogSettings {
@@ -150,5 +163,12 @@ extension Endpoint {
     /// TCP port 0.
     var isChosenByKernel: Bool {
         if case .tcp(_, 0) = self { true } else { false }
+    }
+
+    /// TCP at an IPv4 or IPv6 address.
+    fileprivate var isNumeric: Bool {
+        guard case .tcp(let host, _) = self else { return false }
+        var address = in6_addr()
+        return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1
     }
 }

@@ -28,9 +28,12 @@ public struct Daemon: Sendable {
         let admin = AdminServer(
             path: configuration.admin, control: relay, runtimeDirectory: configuration.relay.runtimeDirectory,
             logger: logger)
+        let metrics = configuration.metrics.map { MetricsServer(address: $0, control: relay, logger: logger) }
         do {
             try await admin.start()
+            try await metrics?.start()
         } catch {
+            await admin.stop()
             await relay.stop()
             throw error
         }
@@ -38,6 +41,7 @@ public struct Daemon: Sendable {
         let watchdog = Task { await feedWatchdog(relay) }
         await serve(relay, signals)
         watchdog.cancel()
+        await metrics?.stop()
         await admin.stop()
         await relay.stop()
         logger.notice("stopped")
@@ -119,6 +123,7 @@ public struct Daemon: Sendable {
         }
         keep("relay.name", \.relay.name)
         keep("relay.admin", \.admin)
+        keep("relay.metrics", \.metrics)
         keep("relay.loops", \.relay.loops)
         keep("limits.relay-memory", \.relay.limits.relayMemory)
         next.relay.runtimeDirectory = current.relay.runtimeDirectory

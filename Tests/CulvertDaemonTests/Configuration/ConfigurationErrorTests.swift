@@ -85,6 +85,12 @@ import Testing
             "one address twice", "relay:\n  listen: [\"[::]:1\", \"h:0\", \"h:0\", \"[::]:1\"]\n",
             "c.yaml:2:36: relay.listen[3]: '[::]:1' is already relay.listen[0]; remove one of them"),
         BadFile(
+            "metrics at a name", "relay: { metrics: localhost:9516 }\n",
+            "c.yaml:1:19: relay.metrics: 'localhost:9516' begins with a name; write a numeric address, as in 127.0.0.1:9516"),
+        BadFile(
+            "metrics where peers are served", "relay: { metrics: \"127.0.0.1:1\", listen: [\"127.0.0.1:1\"] }\n",
+            "c.yaml:1:19: relay.metrics: '127.0.0.1:1' is already relay.listen[0]; choose another port"),
+        BadFile(
             "relative admin", "relay: { admin: admin.sock }\n",
             "c.yaml:1:17: relay.admin: 'admin.sock' is not a socket's absolute path; write for example /run/culvert/admin.sock"
         ),

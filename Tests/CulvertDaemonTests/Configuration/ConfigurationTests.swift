@@ -97,6 +97,7 @@ import Testing
               name: hosta
               listen: ["[::]:16515", "10.0.0.1:7000"]
               admin: /tmp/x/a.sock
+              metrics: "[::1]:9516"
               loops: 3
               log: { level: debug, format: json }
               drain: 2m
@@ -122,6 +123,7 @@ import Testing
         let relay = configuration.relay
         #expect(relay.listen == [.tcp(host: "::", port: 16515), .tcp(host: "10.0.0.1", port: 7000)])
         #expect(configuration.admin == "/tmp/x/a.sock")
+        #expect(configuration.metrics == .tcp(host: "::1", port: 9516))
         #expect(relay.runtimeDirectory == "/tmp/x")
         #expect(relay.loops == 3)
         #expect(configuration.log == LogSettings(level: .debug, format: .json))

@@ -1,5 +1,6 @@
 import CulvertRelay
 import Foundation
+import FoundationNetworking
 import Synchronization
 import Testing
 
@@ -129,6 +130,22 @@ extension BlockingTests {
             for line in watch.stdoutSoFar.split(separator: UInt8(ascii: "\n")).prefix(3) {
                 let status = try JSONDecoder().decode(RelayStatus.self, from: line)
                 #expect(status.name == "hostb" && status.peers.map(\.name) == ["hosta"])
+            }
+        }
+
+        @Test func metricsAreThereOverTCP() throws {
+            func relay(_ name: String, peer: String, at host: String) throws -> (relay: RealRelay, url: Substring) {
+                let relay = try RealRelay(name, in: directory, relay: ", metrics: \"\(host):0\"", sections: "peers: { \(peer): }")
+                return (relay, try #require(relay.tool.stderrSoFar.firstMatch(of: /metrics can be read url=(http:\S+)/)?.1))
+            }
+            #expect(try relay("hostb", peer: "hosta", at: "[::1]").url.hasPrefix("http://[::1]:"))
+            let (relay, url) = try relay("hosta", peer: "hostb", at: "127.0.0.1")
+            defer { withExtendedLifetime(relay) {} }
+            let text = try String(contentsOf: URL(string: String(url))!, encoding: .utf8)
+            #expect(text.contains("culvert_info{name=\"hosta\""))
+            #expect(text.contains("culvert_peer_sessions{peer=\"hostb\"} 0"))
+            for path in ["/v1/status", "/v1/forwards", "/"] {
+                #expect(throws: (any Error).self) { try String(contentsOf: URL(string: String(url).replacing("/metrics", with: path))!, encoding: .utf8) }
             }
         }
 
