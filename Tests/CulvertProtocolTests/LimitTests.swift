@@ -148,6 +148,22 @@ import Testing
         #expect(peer.said().count < 4000)
     }
 
+    /// The peer forgets at once what it is about to be told.
+    @Test func resetsThatAreAcknowledgedBeforeTheyAreSentCountToo() throws {
+        let peer = try ScriptedPeer(maximumStreams: 10)
+        let fault = violation {
+            for n: UInt64 in 0..<100_000 {
+                try peer.hear(opening(peer.peerID(n)))
+                for case .opened(let stream) in peer.takeEvents() {
+                    peer.session.reset(stream, ResetReason(.unknownService, ""), now: peer.now)
+                }
+                try peer.hear(.ack(Ack(stream: peer.peerID(n), received: 0, credit: 0, reset: true)))
+            }
+        }
+        #expect(fault != nil)
+        #expect(peer.session.resets.count < 2000)
+    }
+
     @Test func repeatedEndsThatNobodyReadsTheAnswersToEnd() throws {
         let peer = try ScriptedPeer(maximumStreams: 10)
         let stream = try peer.hearOpen(fin: true)

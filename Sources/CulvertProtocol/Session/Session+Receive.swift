@@ -241,7 +241,8 @@ extension Session {
     /// two round trips at most, in which hardly more streams can end than may be open.
     private func checkFlood(on lane: SessionLane) throws(ProtocolViolation) {
         let limit = 2 * (configuration.maximumStreams + ownLimit) + 1024
-        guard unconfirmedResets.count + resetAcks.count <= limit else {
+        // A peer that acknowledges a reset before it was sent leaves its id in the queue.
+        guard max(unconfirmedResets.count, resets.count) + resetAcks.count <= limit else {
             throw ProtocolViolation("more than \(limit) resets that it does not read the answers to")
         }
         guard lane.lastWords.count + lastWords.count <= 2 * limit else {
