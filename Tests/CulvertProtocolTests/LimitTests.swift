@@ -164,6 +164,23 @@ import Testing
         #expect(peer.session.resets.count < 2000)
     }
 
+    /// Answers to resets go first. With enough of them on their way, nothing behind them ever moves.
+    @Test func streamsThatAreOverDoNotPileUpBehindAnswers() throws {
+        let peer = try ScriptedPeer(maximumStreams: 1000)
+        for n: UInt64 in 0..<20_000 {
+            let stream = try peer.hearOpen(n)
+            peer.write(stream, [1])
+            try peer.hear(.reset(Reset(stream: stream.id, finalOffset: 0, reason: ResetReason(.localClosed, ""))))
+            _ = peer.takeEvents()
+            guard n > 1000 else { continue }
+            for case .ping(let value) in peer.said(room: 1) { try peer.hear(.pong(value)) }
+            peer.now += 1000
+        }
+        #expect(!peer.session.resetAcks.isEmpty)
+        #expect(peer.session.acks.count < 1000)
+        #expect(peer.session.backlog < 1000)
+    }
+
     @Test func repeatedEndsThatNobodyReadsTheAnswersToEnd() throws {
         let peer = try ScriptedPeer(maximumStreams: 10)
         let stream = try peer.hearOpen(fin: true)

@@ -88,5 +88,16 @@ extension Session {
         stream.send.discard()
         stream.recount()
         if stream.id != 0 { table[stream.id] = nil }
+        tidyQueues()
+    }
+
+    /// With a peer that reads just the most urgent answers, the queues behind these never move. Streams that are over leave them
+    /// before they can outnumber the others.
+    private func tidyQueues() {
+        endedSinceTidy += 1
+        guard endedSinceTidy > 64 + max(acks.count, scheduler.queued) / 2 else { return }
+        endedSinceTidy = 0
+        acks.removeAll(where: \.isGone)
+        scheduler.removeGone()
     }
 }

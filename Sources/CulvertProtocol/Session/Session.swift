@@ -66,6 +66,8 @@ public final class Session {
     /// The GOAWAY that lets streams finish, to be repeated when a lane was lost.
     var farewell: Goaway?
     var acks = Fifo<SessionStream>()
+    /// Streams that have ended since those that are over were last taken out of the queues.
+    var endedSinceTidy = 0
     var delayedAcks = Fifo<SessionStream>()
     var delayedAcksDeadline: UInt64?
     var resets = Fifo<UInt64>()

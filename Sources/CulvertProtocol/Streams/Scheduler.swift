@@ -21,6 +21,9 @@ struct Scheduler {
     /// Streams that may have something to send.
     var count: Int { fresh.count + backlogged.count }
 
+    /// Streams that it holds.
+    var queued: Int { count + pinned.count }
+
     var isEmpty: Bool { fresh.isEmpty && backlogged.isEmpty }
 
     /// Bytes of one turn. A control stream falls behind bulk only once it has used up a longer one without a pause.
@@ -65,6 +68,13 @@ struct Scheduler {
                 stream.schedule.isBulk = stream.send.unsent > 0
             }
         }
+    }
+
+    /// Forgets streams that are over.
+    mutating func removeGone() {
+        fresh.removeAll(where: \.isGone)
+        backlogged.removeAll(where: \.isGone)
+        pinned.removeAll(where: \.isGone)
     }
 
     /// Those that were passed over are considered again.
