@@ -211,6 +211,22 @@ import Testing
         #expect(peer.lane.lastWords.count < 10_000)
     }
 
+    /// One lane asks, another brings the answers.
+    @Test func answersOnAnotherLaneCountToo() throws {
+        let peer = try ScriptedPeer(maximumStreams: 10)
+        try peer.hearOpen()
+        let other = try peer.rejoin()
+        let reset = Frame.reset(Reset(stream: 2, finalOffset: 0, reason: ResetReason(.localClosed, ""))).bytes
+        let fault = violation {
+            for _ in 0..<100_000 {
+                try peer.hear(bytes: reset)
+                _ = peer.said(on: other)
+            }
+        }
+        #expect(fault != nil)
+        #expect(other.lastWords.count < 10_000)
+    }
+
     @Test func manyAnswersAskForAPingOfTheirOwn() throws {
         let peer = try ScriptedPeer(maximumStreams: 10)
         for n: UInt64 in 0..<20_000 {

@@ -25,12 +25,12 @@ extension Session {
                 }
                 let (offset, payload) = try packer.unpack(body)
                 let fin = header.flags.contains(.fin)
-                guard let stream = try streamForData(header.stream, end: offset &+ UInt64(payload.count), fin, on: lane) else { continue }
+                guard let stream = try streamForData(header.stream, end: offset &+ UInt64(payload.count), fin) else { continue }
                 batch.add(try stream.receive.accept(stream: header.stream, offset: offset, payload: payload, fin: fin), stream)
                 flush(&batch, deliver)
             case .data(let id, let offset, let payload, let fin):
                 guard lane.isGreeted else { throw ProtocolViolation("DATA before HELLO") }
-                guard let stream = try streamForData(id, end: offset &+ UInt64(payload.count), fin, on: lane) else { continue }
+                guard let stream = try streamForData(id, end: offset &+ UInt64(payload.count), fin) else { continue }
                 if batch.stream !== stream || batch.isFull { flush(&batch, deliver) }
                 let fresh = try stream.receive.accept(stream: id, offset: offset, payload: payload, fin: fin)
                 batch.add(fresh, stream)
@@ -38,7 +38,7 @@ extension Session {
             case .control(let header, let body):
                 flush(&batch, deliver)
                 try control(header, body, on: lane, deliver)
-                try checkFlood(on: lane)
+                try checkFlood()
             }
         }
         flush(&batch, deliver)
@@ -104,7 +104,7 @@ extension Session {
 
     /// The stream that a DATA frame belongs to. Nil: it is over already, and what still arrives for it is dropped.
     private func streamForData(
-        _ id: UInt64, end: UInt64, _ fin: Bool, on lane: SessionLane
+        _ id: UInt64, end: UInt64, _ fin: Bool
     ) throws(ProtocolViolation) -> SessionStream? {
         confirmOpen(id)
         if let stream = table[id] { return stream }
@@ -112,7 +112,7 @@ extension Session {
         // It ended well here, and the peer has not heard of it: the ACK that said so went down with its lane.
         if fin, unconfirmedResets[id] == nil {
             resetAcks.append(Ack(stream: id, received: end, credit: end, fin: true))
-            try checkFlood(on: lane)
+            try checkFlood()
         }
         return nil
     }
@@ -239,13 +239,14 @@ extension Session {
     /// Resets that are not acknowledged and acknowledgements that no lane has taken: up to two for each stream that either side may have
     /// open are in order, more are a peer that asks for answers and does not read them. Answers that were sent are kept for
     /// two round trips at most, in which hardly more streams can end than may be open.
-    private func checkFlood(on lane: SessionLane) throws(ProtocolViolation) {
+    private func checkFlood() throws(ProtocolViolation) {
         let limit = 2 * (configuration.maximumStreams + ownLimit) + 1024
         // A peer that acknowledges a reset before it was sent leaves its id in the queue.
         guard max(unconfirmedResets.count, resets.count) + resetAcks.count <= limit else {
             throw ProtocolViolation("more than \(limit) resets that it does not read the answers to")
         }
-        guard lane.lastWords.count + lastWords.count <= 2 * limit else {
+        // On whichever lanes: the one that brings the questions need not be the one that takes the answers.
+        guard lanes.reduce(lastWords.count, { $0 + $1.lastWords.count }) <= 2 * limit else {
             throw ProtocolViolation("more than \(2 * limit) streams ended, and no ping was answered meanwhile")
         }
     }
