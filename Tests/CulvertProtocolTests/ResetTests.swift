@@ -241,6 +241,51 @@ import Testing
         #expect(peer.session.streamCount == 0 && peer.budget.used == 0 && peer.pool.inUse == 0)
     }
 
+    /// It is never delivered, so nobody would give it up later.
+    @Test(arguments: [false, true]) func whatLiesBehindAGapIsGivenUpAtOnce(byPeer: Bool) throws {
+        let peer = try ScriptedPeer()
+        let stream = try peer.hearOpen()
+        for part: UInt64 in 0..<4 {
+            try peer.hear(.data(2, at: 1 + part << 16, [UInt8](repeating: 0, count: 64 << 10)))
+        }
+        #expect(peer.pool.inUse > 256 << 10)
+        if byPeer {
+            try peer.hear(.reset(Reset(stream: 2, finalOffset: 1 + 256 << 10, reason: broken)))
+        } else {
+            peer.session.reset(stream, broken, now: peer.now)
+        }
+        #expect(stream.isGone && peer.session.streamCount == 0)
+        #expect(peer.budget.used == 0 && peer.pool.inUse == 0)
+    }
+
+    @Test func aTailInFrontOfAGapStaysReadable() throws {
+        let peer = try ScriptedPeer()
+        peer.take = { _ in 0 }
+        let stream = try peer.hearOpen(first: [1, 2, 3])
+        try peer.hear(.data(2, at: 200_000, [9]))
+        try peer.hear(.reset(Reset(stream: 2, finalOffset: 200_001, reason: broken)))
+        #expect(stream.undelivered == 3 && peer.pool.inUse == Chunk.size)
+        peer.session.consume(stream, 3, now: peer.now)
+        #expect(peer.session.streamCount == 0 && peer.budget.used == 0 && peer.pool.inUse == 0)
+    }
+
+    /// The rules are the same as for bytes that are kept.
+    @Test func whatIsDroppedBehindAGapTakesNoMemory() throws {
+        let peer = try ScriptedPeer(initialCredit: 2)
+        let stream = peer.open(first: [1, 2, 3])
+        _ = peer.said()
+        try peer.hear(.data(1, at: 100_000, [1, 2]))
+        peer.session.reset(stream, broken, afterData: true, now: peer.now)
+        try peer.hear(.data(1, at: 200_000, [1, 2]))
+        #expect(peer.pool.inUse == Chunk.size, "the bytes that go out before the reset")
+        #expect(violation { try peer.hear(.data(1, at: 200_001, fin: true)) } != nil)
+        try peer.hear(.data(1, at: 0, [UInt8](repeating: 0, count: 100_000)))
+        #expect(stream.receive.received == 100_002)
+        try peer.hear(.data(1, at: 100_002, [UInt8](repeating: 0, count: 99_998)))
+        #expect(stream.receive.received == 200_002)
+        #expect(peer.pool.inUse == Chunk.size && peer.taken[1] == nil)
+    }
+
     @Test func aSessionThatEndsLeavesNothingInTheBudget() throws {
         var peer: ScriptedPeer? = try ScriptedPeer()
         let budget = try #require(peer).budget, pool = try #require(peer).pool

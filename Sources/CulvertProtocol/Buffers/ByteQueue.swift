@@ -86,6 +86,12 @@ struct ByteQueue: ~Copyable {
         end = offset
     }
 
+    /// Gives up what was placed ahead of a gap.
+    mutating func forgetAhead() {
+        reach = end
+        trimTail()
+    }
+
     mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard !bytes.isEmpty else { return }
         write(upTo: bytes.count) { spaces in

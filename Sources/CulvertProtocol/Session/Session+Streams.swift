@@ -86,6 +86,7 @@ extension Session {
         guard stream.state != .gone else { return }
         stream.state = .gone
         stream.send.discard()
+        stream.receive.giveUpGaps()
         stream.recount()
         if stream.id != 0 { table[stream.id] = nil }
         tidyQueues()

@@ -6,6 +6,7 @@ struct RangeList {
     var isEmpty: Bool { ranges.isEmpty }
     var count: Int { ranges.count }
     var first: Range<UInt64>? { ranges.first }
+    var last: Range<UInt64>? { ranges.last }
 
     mutating func insert(_ range: Range<UInt64>) {
         guard !range.isEmpty else { return }

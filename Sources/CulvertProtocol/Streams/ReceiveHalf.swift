@@ -4,7 +4,7 @@ import Glibc
 ///
 /// Invariant: `queue.start ≤ queue.end ≤ received ≤ credit`. Bytes between `queue.end` and `received` are on offer to the
 /// local side at this moment; `settle` says what became of them. What arrived ahead of a gap lies in the queue behind its
-/// end, and `ahead` says where.
+/// end, and `ahead` says where. What is dropped lies nowhere, and counts all the same.
 struct ReceiveHalf: ~Copyable {
     /// Ranges ahead of a gap that are kept, twice what a sender may cause by `SendHalf.mostFlights` and full chunks. More would
     /// be a peer that sends single bytes to waste memory and time.
@@ -51,6 +51,13 @@ struct ReceiveHalf: ~Copyable {
     mutating func discard() {
         if !isDelivered { isDropping = true }
         queue.release(upTo: queue.end)
+        queue.forgetAhead()
+    }
+
+    /// Nothing more will arrive, so no gap will be closed.
+    mutating func giveUpGaps() {
+        ahead.removeAll()
+        queue.forgetAhead()
     }
 
     /// - Returns: the bytes of `payload` that come next. They must be settled before the next call.
@@ -66,7 +73,7 @@ struct ReceiveHalf: ~Copyable {
         }
         let knewEnd = final != nil
         if fin {
-            let arrived = max(received, queue.reach)
+            let arrived = max(received, ahead.last?.upperBound ?? 0)
             guard end >= arrived else {
                 throw ProtocolViolation("stream \(stream): ends at \(end), before \(arrived), which has arrived")
             }
@@ -89,7 +96,7 @@ struct ReceiveHalf: ~Copyable {
     /// Puts what another lane is late with aside.
     private mutating func keep(_ payload: UnsafeRawBufferPointer, at offset: UInt64, stream: UInt64) throws(ProtocolViolation) {
         guard !payload.isEmpty else { return }
-        queue.place(payload, at: offset)
+        if !isDropping { queue.place(payload, at: offset) }
         ahead.insert(offset..<offset + UInt64(payload.count))
         guard ahead.count <= mostGaps else {
             throw ProtocolViolation("stream \(stream): more than \(mostGaps) gaps")
@@ -103,7 +110,7 @@ struct ReceiveHalf: ~Copyable {
         guard let first = ahead.first, first.lowerBound == received else { return false }
         received = first.upperBound
         ahead.remove(upTo: received)
-        queue.extend(to: received)
+        if isDropping { queue.skip(to: received) } else { queue.extend(to: received) }
         return true
     }
 

@@ -74,7 +74,7 @@ public final class SessionStream {
     /// Brings the ledger up to date after memory or window have changed.
     func recount() {
         guard let counted else { return }
-        if state == .gone && receive.queue.isEmpty { return writeOff() }
+        if state == .gone && receive.queue.allocated == 0 { return writeOff() }
         let now = max(0, send.queue.allocated - Chunk.size) + max(0, receive.claim - ReceiveWindow.guaranteed)
         ledger.budget.adjust(by: now - counted)
         self.counted = now

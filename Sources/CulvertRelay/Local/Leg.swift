@@ -312,10 +312,13 @@ final class Leg: EventHandler {
     private func fail(_ reason: ResetReason) {
         guard !isOver else { return }
         session.reset(stream, reason, afterData: true, now: loop.now)
-        // The peer's credit may never come.
-        loop.schedule(after: Self.linger) { [owner, stream] in
-            owner.session.reset(stream, reason, now: owner.loop.now)
-            owner.attend()
+        // Data goes first, and the peer's credit for it may never come.
+        if !stream.isGone {
+            loop.schedule(after: Self.linger) { [owner, weak stream] in
+                guard let stream, !stream.isGone else { return }
+                owner.session.reset(stream, reason, now: owner.loop.now)
+                owner.attend()
+            }
         }
         end(reason, remote: false)
     }
