@@ -75,6 +75,26 @@ import Testing
         transfers.finish("end")
     }
 
+    /// A stream that nothing came on has no use for more than what is guaranteed, and others have.
+    @Test func idleStreamsLeaveMostOfTheBudget() {
+        func time(idle: Int) -> UInt64 {
+            // 1 GB/s over 20 ms there and back: 20 MB are on the way.
+            let pair = SessionPair(weather: Weather(latency: 10_000_000, rate: 1_000_000_000), budget: 512 << 20)
+            let transfers = Transfers(pair)
+            pair.run("round trip") { pair.ends.allSatisfy { $0.session.roundTrip != nil } }
+            let streams = (0..<idle).map { _ in pair.dialler.session.open(service: "idle", now: pair.now) }
+            pair.run("idle") { pair.listener.session.streamCount == idle }
+            for end in pair.ends { #expect(end.budget.used <= 256 << 20) }
+            let (up, _) = transfers.add(up: 100_000_000)
+            let start = pair.now
+            pair.run("transfer") { up.received == up.total }
+            #expect(streams.allSatisfy { !$0.isGone })
+            return pair.now - start
+        }
+        let alone = time(idle: 0), among = time(idle: 2000)
+        #expect(among < alone * 3 / 2, "\(alone) ns alone, \(among) ns among 2,000")
+    }
+
     @Test func aFullBudgetKeepsWindowsAtTheirMinimum() {
         let (_, window) = transfer(3_000_000, latency: 5_000_000, rate: 200_000_000, budget: 0)
         #expect(window == ReceiveWindow.guaranteed)

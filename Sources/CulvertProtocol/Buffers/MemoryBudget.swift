@@ -32,6 +32,11 @@ public final class MemoryBudget: Sendable {
 
     public func release(_ bytes: Int) { adjust(by: -bytes) }
 
+    /// Whether half of it, and of its parent, is free also with so many bytes more.
+    func staysHalfFree(with bytes: Int) -> Bool {
+        used + bytes <= limit / 2 && parent?.staysHalfFree(with: bytes) ?? true
+    }
+
     func adjust(by bytes: Int) {
         guard bytes != 0 else { return }
         counter.wrappingAdd(bytes, ordering: .relaxed)

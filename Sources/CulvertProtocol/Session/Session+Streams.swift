@@ -1,9 +1,11 @@
 /// What happens to a stream inside its session: counting, scheduling, its end.
 extension Session {
+    /// Credit cannot be taken back from a stream that makes no use of it. So streams begin with more than what is guaranteed only
+    /// while half of the budget stays free for those that move; the others have to use up what they have first.
     func initialWindow() -> ReceiveWindow {
         var window = ReceiveWindow(now: now)
         let extra = min(ReceiveWindow.initial, configuration.streamWindow) - window.size
-        if ledger.budget.hasRoom(for: extra) { window.grow(by: extra) }
+        if ledger.budget.staysHalfFree(with: extra) { window.grow(by: extra) }
         return window
     }
 

@@ -3,7 +3,7 @@
 struct ReceiveWindow {
     /// Every stream has this much, whatever the budget says.
     static let guaranteed = 64 << 10
-    /// Granted when a stream opens, if the budget has room.
+    /// Granted when a stream opens, if that leaves half of the budget free.
     static let initial = 512 << 10
     /// Nanoseconds, or four round trips, after which a window of which less than a quarter was taken is too large.
     static let idle: UInt64 = 1_000_000_000
