@@ -147,6 +147,25 @@ import Testing
         #expect(peer.said(on: lane).contains(.goaway(Goaway(code: .draining, lastStream: 0, text: "bye"))))
     }
 
+    /// The peer would take it for the last word, with streams to come.
+    @Test func aFarewellStaysBehindRepeatedOpens() throws {
+        let peer = try ScriptedPeer()
+        for service in ["a", "b"] { _ = peer.open(service) }
+        peer.session.goaway(.superseded, "bye")
+        _ = peer.said()
+        peer.session.lose(peer.lane, now: peer.now)
+        let lane = try peer.rejoin()
+        let said = peer.said(on: lane).compactMap { frame -> String? in
+            switch frame {
+            case .open(let open, _, _): open.service
+            case .goaway(let goaway): goaway.text
+            default: nil
+            }
+        }
+        #expect(said == ["a", "b", "bye"])
+        #expect(!peer.session.wantsToTransmit)
+    }
+
     // MARK: Who may join
 
     @Test func onlyWhoKnowsTheSecretJoins() throws {

@@ -81,10 +81,10 @@ extension Session {
         return nil
     }
 
-    /// One that lets streams finish must not overtake the OPENs before it.
+    /// One that lets streams finish must not overtake the OPENs before it, repeated ones included.
     private func goawayFits(_ lane: SessionLane) -> Bool {
         guard let goaway = goawayDue else { return false }
-        return peer == nil || (goaway.code.letsStreamsFinish ? lane === openingLane : lane.isGreeted)
+        return peer == nil || (goaway.code.letsStreamsFinish ? lane === openingLane && reopens.isEmpty : lane.isGreeted)
     }
 
     /// The listener's HELLO repeats what it has to hear first.
