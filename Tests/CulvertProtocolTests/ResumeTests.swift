@@ -196,6 +196,27 @@ import Testing
         #expect(fault?.description == "lane 1 is there already")
     }
 
+    /// Lanes are counted, so one that this lane replaces has a lower number.
+    @Test(arguments: [(1, 7), (1, 2), (0, 1)] as [(UInt32, UInt32)])
+    func aLaneThatWasNeverMadeHasNoPlaceToTake(number: UInt32, replaces: UInt32) throws {
+        let peer = try ScriptedPeer(.listener, established: number != 0)
+        let lane = number == 0 ? peer.lane : peer.session.addLane(now: peer.now)
+        var hello = peer.hello()
+        (hello.lane, hello.replaces) = (number, replaces)
+        let fault = violation { try peer.hear(.hello(hello), on: lane) }
+        #expect(fault?.description == "lane \(number) replaces lane \(replaces), which was never made")
+        #expect(!lane.isGreeted)
+    }
+
+    /// The listener never heard of one that was lost on its way.
+    @Test func aLaneCanTakeThePlaceOfOneThatNeverArrived() throws {
+        let peer = try ScriptedPeer(.listener)
+        var hello = peer.hello()
+        (hello.lane, hello.replaces) = (5, 4)
+        try peer.hear(.hello(hello), on: peer.session.addLane(now: peer.now))
+        #expect(peer.events() == ["joined 5"])
+    }
+
     @Test func aLaneCanTakeThePlaceOfAnother() throws {
         let peer = try ScriptedPeer(.listener)
         var hello = peer.hello()

@@ -38,6 +38,10 @@ extension Session {
     }
 
     private func admit(_ lane: SessionLane, _ hello: Hello) throws(ProtocolViolation) {
+        // Made later than all that it can replace. Those may never have arrived here.
+        guard hello.replaces <= hello.lane else {
+            throw ProtocolViolation("lane \(hello.lane) replaces lane \(hello.replaces), which was never made")
+        }
         guard peer != nil else {
             guard hello.lane == 0 else { throw ProtocolViolation(code: .unknownSession, "there is no session \(hello.session)") }
             id = hello.session
