@@ -59,8 +59,7 @@ final class DirectLane: Lane, EventHandler, FrameSink {
         engine = connection.engine
         local = connection.local
         remote = connection.remote
-        let room = connection.engine.maximumCiphertext(for: Self.largestFrame + Self.stagingCapacity)
-        outbound = LinearBuffer(capacity: Self.batch + room)
+        outbound = LinearBuffer(capacity: Self.batch + Self.room(connection.engine, staged: Self.stagingCapacity))
         inbound = LinearBuffer(capacity: max(Self.batch, connection.leftover.count))
         staging = LinearBuffer(capacity: Self.stagingCapacity)
         let descriptor = connection.takeDescriptor()
@@ -208,7 +207,13 @@ final class DirectLane: Lane, EventHandler, FrameSink {
 
     var hasRoom: Bool {
         outbound.count < Self.batch
-            && outbound.writable.count >= engine.maximumCiphertext(for: Self.largestFrame + staging.count)
+            && outbound.writable.count >= Self.room(engine, staged: staging.count)
+    }
+
+    /// Ciphertext of the small frames gathered so far and of a large one behind them. They are encrypted one after the other, and
+    /// either may bring a new key.
+    private static func room(_ engine: any TLSEngine, staged: Int) -> Int {
+        engine.maximumCiphertext(for: staged) + engine.maximumCiphertext(for: largestFrame)
     }
 
     func put(_ frame: UnsafeRawBufferPointer) {
