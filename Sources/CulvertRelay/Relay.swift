@@ -176,7 +176,7 @@ public final class Relay: Sendable {
             try? await removeForward(id)
         }
         let peers = peers
-        entry.loop.execute {
+        _ = await entry.loop.run {
             entry.peer.value.drain("it was removed from the configuration", within: nil) { _ in peers.forget(number) }
         }
     }

@@ -52,6 +52,31 @@ import Testing
         #expect(peer.said() == [.goaway(Goaway(code: .draining, lastStream: 0, text: "me too"))])
     }
 
+    /// Whoever does not answer `superseded` may open streams for ever; a drain ends that.
+    @Test(arguments: bothRoles)
+    func aDrainOfASupersededSessionRefusesStreams(role: SessionConfiguration.Role) throws {
+        let peer = try ScriptedPeer(role)
+        peer.session.goaway(.superseded, "another is used")
+        try peer.hear(opening(peer.peerID(0)))
+        #expect(peer.events() == ["opened \(peer.peerID(0))"])
+        peer.session.goaway(.draining, "stopping")
+        try peer.hear(opening(peer.peerID(1)))
+        #expect(peer.events() == [])
+        let reason = ResetReason(.refused, "the relay takes no new streams")
+        let said = peer.said()
+        #expect(said.contains(.reset(Reset(stream: peer.peerID(1), finalOffset: 0, reason: reason))), "\(said)")
+    }
+
+    /// The owner may have to wait with GOAWAY for streams of its own.
+    @Test func streamsAreRefusedBeforeGoawayIfTheOwnerWantsIt() throws {
+        let peer = try ScriptedPeer()
+        peer.session.refuseOpens()
+        try peer.hear(opening(2))
+        #expect(peer.events() == [] && !peer.session.isDraining)
+        peer.session.goaway(.draining, "stopping")
+        #expect(peer.said().first == .goaway(Goaway(code: .draining, lastStream: 2, text: "stopping")))
+    }
+
     /// GOAWAY overtakes opens that wait for their first bytes.
     @Test func aPeerThatDrainsMayStillOpenWhatItTookBefore() throws {
         let peer = try ScriptedPeer()

@@ -272,6 +272,59 @@ import Testing
         }
     }
 
+    /// What keeps a session from its end when the operator takes the peer's rights away.
+    enum Hold: CaseIterable {
+        /// Another session has taken over, and the peer does not say that it knows.
+        case superseded
+        /// A stream of the relay's own waits to be opened, so it cannot say GOAWAY.
+        case opening
+    }
+
+    @Test(arguments: Hold.allCases, [true, false])
+    func whoWasRemovedOrRenamedOpensNothingMore(_ hold: Hold, isRemoved: Bool) async throws {
+        try await withHostilePeer {
+            $0.b.limits.keepalive = .seconds(300)
+            if hold == .opening { $0.b.limits.openWait = .seconds(300) }
+        } run: { pair, hostile in
+            let first = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello(), .open(1, "silent"))
+                _ = try peer.receive(Frame.Kind.ack)
+                return Transferred(peer)
+            }
+            var held: [any Sendable] = []
+            switch hold {
+            case .superseded:
+                held.append(try await onThread {
+                    let peer = try hostile()
+                    try peer.send(.hello(session: Array(21...36)))
+                    _ = try peer.receive(Frame.Kind.hello)
+                    return Transferred(peer)
+                })
+            case .opening:
+                let forward = try await pair.b.addForward(
+                    ForwardSettings(listen: PlainSocket.anyPort, to: ServiceReference(peer: "h", service: "x")))
+                let near = try Endpoint(forward.listen)
+                held.append(try await onThread { try PlainSocket.connect(near) })
+                try await eventually("a stream waits") { await pair.b.status().peer("h")?.sessions.first?.streams.count == 2 }
+            }
+            var settings = pair.setup.b
+            if isRemoved { settings.peers.removeLast() } else { settings.peers[1].identity = "i" }
+            try await pair.b.apply(settings: settings, tls: pair.setup.credentialsOfB)
+            let answer = try await onThread {
+                let peer = first.take()
+                try peer.send(.open(3, "silent"))
+                while let frame = try peer.receive() {
+                    if frame.stream == 3 { return frame }
+                }
+                throw Failure("no answer to OPEN")
+            }
+            // The code, behind the offset: refused.
+            #expect(answer.kind == Frame.Kind.reset && answer.body[8..<12] == [0, 0, 0, 6], "\(answer)")
+            withExtendedLifetime(held) {}
+        }
+    }
+
     // MARK: Scene
 
     /// A pair with a stream that goes on all the time, and a way to dial `b` as its peer `h`.

@@ -59,8 +59,8 @@ public final class Session {
     var goawayDue: Goaway?
     var saidGoaway = false
     var heardGoaway = false
-    /// Not when another session takes over: what the peer opened before it heard of that is served.
-    var refusesOpens = false
+    /// What the peer opens is refused. Not when another session takes over: what it opened before it heard of that is served.
+    public private(set) var refusesOpens = false
     /// It said, or is about to say, a GOAWAY that nothing follows.
     var hasFailed = false
     /// The GOAWAY that lets streams finish, to be repeated when a lane was lost.
@@ -249,12 +249,16 @@ public final class Session {
         delivered(stream)
     }
 
+    /// Refuses what the peer opens from now on, whether it was told by GOAWAY or not.
+    public func refuseOpens() { refusesOpens = true }
+
     /// Tells the peer that the session takes no new streams. Unless the code lets open streams finish, nothing is sent
     /// after it, and of several such calls the first one's reason is told.
     public func goaway(_ code: GoawayCode, _ text: String) {
+        // Also if another session has taken over: the peer may never say that it knows.
+        if code != .superseded { refuseOpens() }
         guard !hasFailed, !(saidGoaway && code.letsStreamsFinish) else { return }
         saidGoaway = true
-        refusesOpens = code != .superseded
         hasFailed = !code.letsStreamsFinish
         let goaway = Goaway(code: code, lastStream: highestPeerID, text: text)
         goawayDue = goaway

@@ -332,8 +332,8 @@ final class LiveSession: LoopTask, LaneOwner {
         }
     }
 
-    /// No stream is on its way here any more. Of a session that was superseded, both sides say so.
-    private var mayEnd: Bool { isSuperseded ? session.hasHeardGoaway : session.isDraining }
+    /// No stream that would be served is on its way here any more. Of a session that was superseded, both sides say so.
+    private var mayEnd: Bool { isSuperseded && !session.refusesOpens ? session.hasHeardGoaway : session.isDraining }
 
     // MARK: Streams
 
@@ -450,7 +450,8 @@ final class LiveSession: LoopTask, LaneOwner {
     /// Takes no new streams; the session ends when those it has are over.
     func drain(_ code: GoawayCode, _ text: String) {
         guard isEstablished else { return end(.shutdown, text) }
-        if code == .superseded { isSuperseded = true }
+        // The farewell may have to wait for a peer that hardly reads.
+        if code == .superseded { isSuperseded = true } else { session.refuseOpens() }
         if unsaidFarewell == nil { unsaidFarewell = (code, text) }
         attend()
     }
