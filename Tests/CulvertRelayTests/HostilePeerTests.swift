@@ -325,6 +325,27 @@ import Testing
         }
     }
 
+    @Test func whoProvedAnIdentityThatIsNoLongerThePeersIsShownOut() async throws {
+        try await withHostilePeer { pair, hostile in
+            let silent = try await onThread { Transferred(try hostile()) }
+            let entry = try #require(pair.b.peers["h"])
+            try await eventually("its connection waits for HELLO") {
+                await entry.loop.run { entry.peer.value.newcomers.count } == 1
+            }
+            var settings = pair.setup.b
+            settings.peers[1].identity = "i"
+            try await pair.b.apply(settings: settings, tls: pair.setup.credentialsOfB)
+            let frame = try await onThread {
+                let peer = silent.take()
+                try peer.send(.hello())
+                return try peer.receive()
+            }
+            let goaway = try #require(frame?.goaway)
+            #expect(goaway.code == 2 && goaway.text.contains("none of the names you proved (h)"), "\(goaway)")
+            try await expectLoss(at: pair.b, saying: "shown out")
+        }
+    }
+
     // MARK: Scene
 
     /// A pair with a stream that goes on all the time, and a way to dial `b` as its peer `h`.

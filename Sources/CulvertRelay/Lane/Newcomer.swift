@@ -4,6 +4,8 @@ import CulvertProtocol
 /// A connection whose other end has proved to be a peer, and has not said yet what it is for.
 final class Newcomer: LaneOwner, LoopTask {
     private unowned let peer: Peer
+    /// What it has proved to be.
+    private let names: [String]
     private var lane: DirectLane?
     private var greeting = LaneGreeting()
     private var timer: TimerHandle?
@@ -11,6 +13,7 @@ final class Newcomer: LaneOwner, LoopTask {
 
     init(_ connection: SecuredConnection, peer: Peer) throws(IOError) {
         self.peer = peer
+        names = connection.engine.peer.names
         let limits = peer.environment.limits
         lane = try DirectLane(connection, loop: peer.loop, keepalive: limits.keepalive, owner: self)
         timer = peer.loop.schedule(after: limits.handshakeTimeout) { [self] in
@@ -57,6 +60,12 @@ final class Newcomer: LaneOwner, LoopTask {
 
     /// The lane goes to the session that the HELLO names, or to a new one.
     private func settle(_ lane: DirectLane, _ hello: Hello) throws(ProtocolViolation) -> (LiveSession, SessionLane) {
+        // The configuration may have changed since it was let in.
+        guard peer.isNamed(in: names) else {
+            throw ProtocolViolation(
+                code: .unknownPeer,
+                "none of the names you proved (\(names.joined(separator: ", "))) is the identity of \(peer.name) any more")
+        }
         let host = try peer.host(hello)
         let half = try host.adopt(lane, hello)
         leave()

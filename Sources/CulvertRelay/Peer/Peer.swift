@@ -14,7 +14,7 @@ final class Peer {
     private(set) var environment: RelayEnvironment
     private(set) var sessions: [LiveSession] = []
     /// Connections of the peer that have not said HELLO.
-    private var newcomers: [Newcomer] = []
+    private(set) var newcomers: [Newcomer] = []
     private let targets: TargetQueue
     /// Takes connections that carry a stream past its session, by what the peer will call them.
     private var expected: [SessionID: (SecuredConnection) -> Void] = [:]
@@ -130,9 +130,10 @@ final class Peer {
     }
 
     /// Whether who has proved an identity there is this peer.
-    func isOtherEnd(of connection: SecuredConnection) -> Bool {
-        connection.engine.peer.names.contains(settings.identity.lowercased())
-    }
+    func isOtherEnd(of connection: SecuredConnection) -> Bool { isNamed(in: connection.engine.peer.names) }
+
+    /// Whether who has proved these names is this peer.
+    func isNamed(in names: [String]) -> Bool { names.contains(settings.identity.lowercased()) }
 
     /// A connection of the peer came to nothing.
     func refused(_ lane: DirectLane, _ text: String) {
