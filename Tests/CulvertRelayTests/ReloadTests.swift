@@ -179,6 +179,54 @@ import Testing
         }
     }
 
+    /// One dialler has made both, the older one's on another road. A lane takes the place of one of its own session.
+    @Test(arguments: [false, true]) func eachSessionGetsALaneAgain(bothAreLost: Bool) async throws {
+        let links = try [Link(), Link()]
+        defer { links.forEach { $0.close() } }
+        try await withEchoPair { setup in
+            setup.a.peers[0].addresses = [links[0].endpoint]
+        } run: { pair in
+            let target = try await pair.port(of: .b)
+            for link in links { link.lead(to: target) }
+            let older = try await Bystander(pair.connect("echo"))
+            var settings = pair.setup.a
+            settings.peers[0].identity = "B"
+            settings.peers[0].addresses = [links[1].endpoint]
+            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+            let younger = try await Bystander(pair.connect("echo"))
+            let before = await pair.a.status().peers[0].sessions.map(\.id)
+            #expect(before.count == 2)
+
+            for link in bothAreLost ? links : [links[0]] { link.cut() }
+            links[1].lead(to: target)
+            for stream in [older, younger] { try await stream.exchange("goes on") }
+            let sessions = await pair.a.status().peers[0].sessions
+            #expect(sessions.map(\.id) == before)
+            if !bothAreLost { #expect(sessions.map(\.lanesLost) == [1, 0]) }
+            for stream in [older, younger] { try await stream.finish() }
+        }
+    }
+
+    /// The first connection that comes about is for what is there already.
+    @Test func whoWaitsForANewSessionGetsItAfterTheOldOneHasALaneAgain() async throws {
+        let link = try Link()
+        defer { link.close() }
+        try await withEchoPair { $0.a.peers[0].addresses = [link.endpoint] } run: { pair in
+            let target = try await pair.port(of: .b)
+            link.lead(to: target)
+            let old = try await Bystander(pair.connect("echo"))
+            link.cut()
+            try await eventually("its lane is lost") { await pair.a.status().peers[0].sessions.first?.lanes.isEmpty == true }
+            var settings = pair.setup.a
+            settings.peers[0].identity = "B"
+            try await pair.a.apply(settings: settings, tls: pair.setup.credentialsOfA)
+            let waiting = try await pair.connect("echo")
+            link.lead(to: target)
+            try await Bystander(waiting).finish()
+            try await old.finish()
+        }
+    }
+
     @Test func compressionChangesWithinTheSession() async throws {
         try await withEchoPair { _ in } run: { pair in
             func sentPacked() async throws -> UInt64 {

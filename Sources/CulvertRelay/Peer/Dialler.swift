@@ -26,8 +26,6 @@ final class Dialler {
     private unowned let peer: Peer
     /// From 0 on; the first one makes the session.
     let number: Int
-    /// The lane that was lost and is to be replaced.
-    private(set) var lastLane: SessionLane?
     private var state = State.idle
     private var pause = Dialler.firstPause
     /// Addresses of this round that were not tried, and what became of the others.
@@ -83,28 +81,18 @@ final class Dialler {
     /// The peer has taken the connection.
     /// - Parameter resumed: into a session that was there before.
     func succeeded(resumed: Bool) {
-        lastLane = nil
         refusedSince = nil
         if resumed { pause = Self.firstPause }
         stop()
     }
 
     /// The connection is gone. One that was lost soon after it was made is a failed try.
-    /// - Parameters:
-    ///   - lane: what to make another of; nil if its session is over.
-    ///   - lifetime: nanoseconds.
-    func lost(_ lane: SessionLane?, after lifetime: UInt64) {
-        lastLane = lane
+    /// - Parameter lifetime: nanoseconds.
+    func lost(after lifetime: UInt64) {
         guard case .idle = state, !peer.settings.addresses.isEmpty else { return }
         guard lifetime > Self.stable.nanoseconds else { return pauseThenDial() }
         pause = Self.firstPause
         dial()
-    }
-
-    /// The session whose lane it was to replace is over.
-    func forget() {
-        lastLane = nil
-        stop()
     }
 
     func stop() {

@@ -159,16 +159,17 @@ final class Peer {
 
     /// Takes a connection that this relay made.
     func adopt(_ connection: SecuredConnection, by dialler: Dialler) {
-        let joined = sessions.last { session in
-            session.dialled && session.isEstablished && !session.isOver && !session.isSuperseded
-                // One that drains needs lanes for what it has, and takes nothing new.
-                && (session.isUsable || dialler.number > 0 || dialler.lastLane != nil)
-        }
-        if let session = joined {
-            session.join(connection, dialler: dialler, replacing: dialler.lastLane)
+        if let session = sessionWithout(dialler) {
+            session.join(connection, dialler: dialler)
         } else if dialler.number == 0, farewell == nil, usable == nil, sessions.count < Self.mostSessions {
-            makeSession(dialled: true).join(connection, dialler: dialler, replacing: nil)
+            makeSession(dialled: true).join(connection, dialler: dialler)
         }
+    }
+
+    /// A session that wants a lane of this dialler; one that has none at all comes first.
+    private func sessionWithout(_ dialler: Dialler) -> LiveSession? {
+        let wanting = sessions.filter { $0.wantsLane(of: dialler) }
+        return wanting.last { $0.isDetached } ?? wanting.last
     }
 
     private func makeSession(dialled: Bool) -> LiveSession {
@@ -178,18 +179,17 @@ final class Peer {
         return session
     }
 
-    /// The dialled session that further lanes are for.
-    private var ownSession: LiveSession? { sessions.last { $0.dialled && $0.isUsable } }
-
     private func dialFurtherLanes() {
-        guard let session = ownSession else { return }
-        for dialler in diallers where !session.links.contains(where: { $0.dialler === dialler }) { dialler.dial() }
+        for dialler in diallers where sessionWithout(dialler) != nil { dialler.dial() }
     }
 
     /// A further lane is in use.
     func joined(_ link: LaneLink) {
         lastError = nil
-        link.dialler?.succeeded(resumed: true)
+        guard let dialler = link.dialler else { return }
+        dialler.succeeded(resumed: true)
+        // Another session may have lost a lane meanwhile, or wait to be made.
+        if sessionWithout(dialler) != nil || dialler.number == 0 && !waiting.isEmpty { dialler.dial() }
     }
 
     /// The session goes on, with a lane less.
@@ -197,7 +197,7 @@ final class Peer {
         if session.isDetached { lastError = "the connection was lost; streams wait for another" }
         guard let dialler = link.dialler, farewell == nil || !session.legs.isEmpty, diallers.contains(where: { $0 === dialler })
         else { return }
-        dialler.lost(link.half, after: loop.now - link.made)
+        dialler.lost(after: loop.now - link.made)
     }
 
     func established(_ session: LiveSession, _ hello: Hello) {
@@ -240,8 +240,8 @@ final class Peer {
         if farewell != nil {
             idleIfSo()
         } else if usable == nil {
-            diallers.first?.lost(nil, after: loop.now - session.made)
-            diallers.dropFirst().forEach { $0.forget() }
+            diallers.first?.lost(after: loop.now - session.made)
+            for dialler in diallers.dropFirst() where sessionWithout(dialler) == nil { dialler.stop() }
             if !isConnecting { failWaiting(text) }
         } else {
             // Some may have been made for this one.

@@ -34,6 +34,8 @@ final class LiveSession: LoopTask, LaneOwner {
     private(set) var links: [LaneLink] = []
     /// New ones, which are still on this loop.
     private var unplaced: [LaneLink] = []
+    /// The last lane that was lost of each dialler, by its number, until there is another in its place.
+    private var lostLanes: [Int: SessionLane] = [:]
     /// Lanes lost so far, while the session went on.
     private(set) var lanesLost = 0
     /// Why the last lane was lost.
@@ -95,11 +97,10 @@ final class LiveSession: LoopTask, LaneOwner {
     // MARK: Lanes
 
     /// Takes a connection that this relay made.
-    /// - Parameter replacing: the lane that it takes the place of, if there was one.
-    func join(_ connection: SecuredConnection, dialler: Dialler, replacing: SessionLane?) {
+    func join(_ connection: SecuredConnection, dialler: Dialler) {
         do {
             let lane = try DirectLane(connection, loop: loop, keepalive: peer.environment.limits.keepalive, owner: self)
-            hold(lane, session.addLane(replacing: replacing, now: loop.now), dialler)
+            hold(lane, session.addLane(replacing: lostLanes[dialler.number], now: loop.now), dialler)
         } catch {
             logger.error("connection to \(connection.remote) closed: \(error)")
             if links.isEmpty, !isEstablished { end(.sessionLost, error.description) }
@@ -148,6 +149,7 @@ final class LiveSession: LoopTask, LaneOwner {
         links.remove(at: index)
         link.lane.close()
         session.lose(link.half, now: loop.now)
+        if let dialler = link.dialler { lostLanes[dialler.number] = link.half }
         lanesLost += 1
         lastLoss = text
         if isEstablished, !isOver {
@@ -162,6 +164,13 @@ final class LiveSession: LoopTask, LaneOwner {
     /// The lane is not wanted any more; the others carry on.
     func closeLane(of dialler: Dialler) {
         if let link = links.first(where: { $0.dialler === dialler }) { drop(link, "the configuration has fewer lanes") }
+        lostLanes[dialler.number] = nil
+    }
+
+    /// A connection of this dialler would be of use. One that drains needs lanes for what it has, and takes none beyond these.
+    func wantsLane(of dialler: Dialler) -> Bool {
+        guard dialled, isEstablished, !isOver, !isSuperseded, !links.contains(where: { $0.dialler === dialler }) else { return false }
+        return isUsable || lostLanes[dialler.number] != nil
     }
 
     var isDetached: Bool { session.isDetached }
@@ -301,6 +310,7 @@ final class LiveSession: LoopTask, LaneOwner {
         case .joined(let half):
             guard let link = link(of: half) else { return }
             logger.info("lane \(half.number) joined", metadata: ["remote": "\(link.lane.remote)", "lanes": "\(links.count)"])
+            if let dialler = link.dialler { lostLanes[dialler.number] = nil }
             peer.joined(link)
         case .replaced(let half):
             if let link = link(of: half) { drop(link, "\(peer.name) made another in its place") }
