@@ -107,6 +107,29 @@ import Testing
         hanging.close()
     }
 
+    // MARK: Peers
+
+    /// A client that only listens must not take it for an empty stream.
+    @Test(arguments: [true, false]) func aPeerThatIsNotThereBreaksTheClientOff(isDialled: Bool) async throws {
+        let nobody = try PlainSocket.reservePort(), directory = try TestDirectory(), pki = try TestPKI(directory)
+        var settings = relaySettings("a", directory)
+        settings.listen = []
+        settings.peers = [PeerSettings(name: "b", addresses: isDialled ? [nobody.endpoint] : [])]
+        settings.forwards = [ForwardSettings(listen: PlainSocket.anyPort, to: ServiceReference(peer: "b", service: "x"))]
+        try await withRelay(settings, try pki.context("a")) { relay in
+            let forward = try #require(await relay.forwards().first), near = try Endpoint(forward.listen)
+            let error = try await onThread {
+                do {
+                    return try PlainSocket.connect(near).readUntilOver().error
+                } catch let failure as Failure {
+                    return failure.code
+                }
+            }
+            #expect(error == ECONNRESET)
+            #expect(try await relay.outcome("x").reset?.code == "session-lost")
+        }
+    }
+
     // MARK: Services
 
     @Test func aServiceThatDoesNotAllowThePeer() async throws {

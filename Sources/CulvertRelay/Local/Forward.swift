@@ -46,6 +46,8 @@ final class Forward {
     private func accept(_ descriptor: consuming Descriptor) {
         accepted += 1
         active += 1
+        // Whatever becomes of it, nothing but the end of its stream is to look like one.
+        descriptor.resetOnClose(true)
         // Once taken, a client has its stream; the lease was for the waiting.
         if settings.once { close() }
         peer.connect(descriptor, through: self)
