@@ -94,6 +94,12 @@ extension Descriptor {
         }
     }
 
+    /// The errno that the next call would fail with; nil if there is none. The socket has it no longer.
+    public borrowing func takeError() -> CInt? {
+        let result = clinux_pending_error(rawValue)
+        return result == 0 ? nil : -result
+    }
+
     /// Tells the peer that nothing more will be written.
     public borrowing func shutdownWrite() {
         // It fails only if the connection is gone already (ENOTCONN), which the next read reports with its cause.

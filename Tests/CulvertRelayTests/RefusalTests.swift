@@ -1,4 +1,5 @@
 import CulvertIO
+import Dispatch
 import Glibc
 import Testing
 
@@ -299,6 +300,58 @@ import Testing
             #expect(end.bytes == Array("last words".utf8))
             #expect(end.error == ECONNRESET)
             try await other.finish()
+            try await pair.settle()
+        }
+    }
+
+    /// Nothing is read of it any more, and nothing is to be written.
+    @Test func aClientThatBreaksAfterItsEndIsNoticed() async throws {
+        let isOver = DispatchSemaphore(value: 0)
+        defer { isOver.signal() }
+        let silent = try Target { connection in
+            _ = try connection.readToEnd()
+            isOver.wait()
+        }
+        try await withPair { $0.route("silent", to: silent.endpoint, near: PlainSocket.anyPort) } run: { pair in
+            let client = try await pair.connect("silent")
+            try await onThread {
+                try client.write("a question")
+                client.finishWriting()
+            }
+            try await eventually("its end is known") {
+                await pair.b.status().streams.first?.state == "half-closed (remote)"
+            }
+            client.reset()
+            let reset = try #require(try await pair.a.outcome("silent").reset)
+            #expect(reset.code == "local-closed" && !reset.remote && reset.text.contains("a client of tcp:"), "\(reset)")
+            try await pair.settle()
+            #expect(await pair.b.status().peers[0].streamsReset == 1)
+        }
+    }
+
+    /// Who has said all and is gone may still want it done.
+    @Test(arguments: [true, false], [true, false])
+    func whatAClientSaidThatDidNotWaitArrives(isTCP: Bool, halfCloses: Bool) async throws {
+        let words = (0..<256 << 10).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 9) }
+        let isRead = DispatchSemaphore(value: 0), heard = Collected<(bytes: [UInt8], error: CInt)>()
+        defer { isRead.signal() }
+        let slow = try Target { connection in
+            isRead.wait()
+            heard.add(connection.readUntilOver())
+        }
+        try await withPair { $0.route("slow", to: slow.endpoint, near: isTCP ? PlainSocket.anyPort : nil) } run: { pair in
+            let client = try await pair.connect("slow")
+            try await onThread {
+                try client.write(words)
+                if halfCloses { client.finishWriting() }
+                client.close()
+            }
+            try await eventually("all was read of it") {
+                await pair.a.status().streams.first?.state == "half-closed (local)"
+            }
+            isRead.signal()
+            let end = try await eventually("the target has seen the end") { heard.all.first }
+            #expect(end.bytes == words && end.error == 0)
             try await pair.settle()
         }
     }

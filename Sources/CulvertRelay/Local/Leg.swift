@@ -40,6 +40,8 @@ final class Leg: EventHandler {
     /// It waits for its turn to be read.
     var isQueued = false
     private var writeEnded = false
+    /// The loop has told of an error that no call on the socket has met yet.
+    private var hasError = false
     /// Why the local side no longer takes bytes; what still arrives is dropped until the peer knows.
     private var broken: ResetReason?
     /// The peer's reset, once it has arrived: what it sent before is still written.
@@ -111,6 +113,7 @@ final class Leg: EventHandler {
     func ready(_ events: ReadyEvents) {
         if events.contains(.readable) { mayRead = true }
         if events.contains(.writable) { mayWrite = true }
+        if events.contains(.error) { hasError = true }
         if mayRead { owner.read(self) }
         if mayWrite { drain() }
         owner.attend()
@@ -148,7 +151,16 @@ final class Leg: EventHandler {
                 fail(readFailure(errno))
             }
         }
+        if readEnded { lookForError() }
         if let broken, readEnded || !mayRead { fail(broken) }
+    }
+
+    /// Behind the end of what the local side says, nothing is read that would tell of an error, and writing may have to wait for ever.
+    /// A hangup without an error is no reason to reset: who has said all and left may still want it done.
+    private func lookForError() {
+        guard hasError, !isOver, !writeEnded, broken == nil, remoteReset == nil, descriptor != nil else { return }
+        hasError = false
+        if let errno = descriptor!.takeError() { noteBroken(errno) }
     }
 
     func readFailure(_ errno: CInt) -> ResetReason {
