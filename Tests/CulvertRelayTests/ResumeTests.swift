@@ -49,6 +49,27 @@ import Testing
         }
     }
 
+    /// The kernel may have no room to watch one more descriptor; a while later it has.
+    @Test func aConnectionThatCannotBeUsedIsNotTheLast() async throws {
+        try await withLinks { pair, links in
+            let live = try await Bystander(pair.connect("echo"))
+            links[0].cut()
+            try await eventually("the lane is lost") { await pair.a.status().peers[0].sessions.first?.lanes.isEmpty == true }
+            let entry = try #require(pair.a.peers["b"]), credentials = pair.setup.credentialsOfA
+            let engine = try Transferred(credentials.makeEngine(.client, with: "b"))
+            _ = await entry.loop.run {
+                let peer = entry.peer.value, dialler = peer.diallers[0]
+                dialler.stop()
+                // Epoll watches no such device.
+                let descriptor = Descriptor(adopting: open("/dev/null", O_RDWR | O_CLOEXEC))
+                peer.adopt(SecuredConnection(descriptor: descriptor, engine: engine.take(), leftover: []), by: dialler)
+            }
+            links[0].lead(to: try await pair.port(of: .b))
+            try await live.exchange("goes on")
+            try await live.finish()
+        }
+    }
+
     /// Nothing is reset, packets just vanish: the keepalive finds out, on both sides, and a new connection takes over.
     @Test func aStreamSurvivesSilence() async throws {
         try await withLinks(2) { pair, links in

@@ -103,7 +103,8 @@ final class LiveSession: LoopTask, LaneOwner {
             hold(lane, session.addLane(replacing: lostLanes[dialler.number], now: loop.now), dialler)
         } catch {
             logger.error("connection to \(connection.remote) closed: \(error)")
-            if links.isEmpty, !isEstablished { end(.sessionLost, error.description) }
+            guard isEstablished else { return end(.sessionLost, error.description) }
+            dialler.lost(after: 0)
         }
     }
 
