@@ -16,6 +16,7 @@ public final class Connector {
     private var lastError: IOError?
     private var socket: Descriptor?
     private var registration: Registration?
+    private var lookup: Lookups.Ticket?
     /// Ends the lookup or the attempt at one address.
     private var limit: TimerHandle?
     private var retry: TimerHandle?
@@ -81,7 +82,7 @@ extension Connector: EventHandler, LoopTask {
         startLimit(sharedBy: 1)
         operation = "connect to \(endpoint): look up the name"
         let bound = LoopBound(self, loop: loop)
-        Resolver.resolve(host: host, port: port, loop: loop) { bound.value.lookedUp($0) }
+        lookup = Resolver.resolve(host: host, port: port, loop: loop) { bound.value.lookedUp($0) }
     }
 
     private func lookedUp(_ result: Result<[SocketAddress], IOError>) {
@@ -180,9 +181,11 @@ extension Connector: EventHandler, LoopTask {
         if let registration { loop.deregister(registration) }
         if let limit { loop.cancel(limit) }
         if let retry { loop.cancel(retry) }
+        if let lookup { Resolver.cancel(lookup) }
         registration = nil
         limit = nil
         retry = nil
+        lookup = nil
     }
 
     private static var retryDelay: Duration { .milliseconds(10) }

@@ -1,49 +1,26 @@
 import CLinux
 import Glibc
-import Synchronization
 
 /// Turns host names into addresses without holding up a loop.
 ///
-/// getaddrinfo has no asynchronous form worth having and may wait for seconds, so lookups run on threads of their own, at
-/// most a few at a time; they end when nothing is left to look up.
-public enum Resolver {
-    private struct Lookup: Sendable {
-        var host: String
-        var port: UInt16
-        var deliver: @Sendable (Result<[SocketAddress], IOError>) -> Void
+/// getaddrinfo has no asynchronous form worth having and may wait for seconds, so lookups run on threads of their own.
+enum Resolver {
+    private static let lookups = Lookups { question in
+        Result { () throws(IOError) in try lookUp(host: question.host, port: question.port) }
     }
-
-    private struct Work {
-        var waiting: [Lookup] = []
-        var threads = 0
-    }
-
-    /// Enough that one dead name server does not hold up every name, few enough that a burst of opens starts no crowd.
-    private static let mostThreads = 4
-    private static let work = Mutex(Work())
 
     /// Looks `host` up and calls `completion` on `loop`, never from here. The addresses come in the system's order of
     /// preference (RFC 6724), at least one.
-    public static func resolve(
+    /// - Returns: for `cancel`.
+    static func resolve(
         host: String, port: UInt16, loop: EventLoop,
         completion: @escaping @Sendable (Result<[SocketAddress], IOError>) -> Void
-    ) {
-        let lookup = Lookup(host: host, port: port) { result in loop.execute { completion(result) } }
-        let needsThread = work.withLock { work in
-            work.waiting.append(lookup)
-            guard work.threads < mostThreads else { return false }
-            work.threads += 1
-            return true
-        }
-        guard needsThread else { return }
-        let result = startThread()
-        if result != 0 {
-            // In the place of that thread, answer what waits.
-            while let lookup = nextLookup() {
-                lookup.deliver(.failure(IOError(errno: result, operation: "start a thread to look up '\(lookup.host)'")))
-            }
-        }
+    ) -> Lookups.Ticket {
+        lookups.ask(Lookups.Question(host: host, port: port)) { result in loop.execute { completion(result) } }
     }
+
+    /// Nobody waits for the answer any more. One that is on its way to the loop still arrives.
+    static func cancel(_ ticket: Lookups.Ticket) { lookups.cancel(ticket) }
 
     /// Nil if `host` is not a numeric address.
     static func numeric(host: String, port: UInt16) -> SocketAddress? {
@@ -72,33 +49,6 @@ public enum Resolver {
         case EAI_SYSTEM: IOError(errno: errno, operation: operation)
         case EAI_MEMORY: IOError(errno: ENOMEM, operation: operation)
         default: IOError(errno: EHOSTUNREACH, operation: operation, detail: String(cString: gai_strerror(code)))
-        }
-    }
-
-    private static func startThread() -> CInt {
-        var thread = pthread_t()
-        let result = pthread_create(&thread, nil, { _ in
-            while let lookup = Resolver.nextLookup() {
-                do throws(IOError) {
-                    lookup.deliver(.success(try Resolver.lookUp(host: lookup.host, port: lookup.port)))
-                } catch {
-                    lookup.deliver(.failure(error))
-                }
-            }
-            return nil
-        }, nil)
-        if result == 0 { pthread_detach(thread) }
-        return result
-    }
-
-    /// Nil tells the calling thread to end.
-    private static func nextLookup() -> Lookup? {
-        work.withLock { work in
-            guard !work.waiting.isEmpty else {
-                work.threads -= 1
-                return nil
-            }
-            return work.waiting.removeFirst()
         }
     }
 }
