@@ -346,6 +346,56 @@ import Testing
         }
     }
 
+    enum Answer: CaseIterable { case ack, reset, end }
+
+    /// The two would reach the peer on connections of their own, and whichever came first would be the service's first.
+    @Test(arguments: Answer.allCases)
+    func whatFollowsOnAnotherSessionDoesNotOvertakeWhatIsOnItsWay(_ answer: Answer) async throws {
+        try await withHostilePeer {
+            $0.b.limits.keepalive = .seconds(300)
+            $0.b.limits.openWait = .seconds(300)
+        } run: { pair, hostile in
+            let old = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello())
+                _ = try peer.receive(Frame.Kind.hello)
+                return Transferred(peer)
+            }
+            let near = try Endpoint(await pair.b.addForward(
+                ForwardSettings(listen: PlainSocket.anyPort, to: ServiceReference(peer: "h", service: "x"))).listen)
+            let first = try await onThread { try PlainSocket.connect(near) }
+            try await eventually("the first waits") { await pair.b.status().peer("h")?.sessions.first?.streams.count == 1 }
+            let new = try await onThread {
+                let peer = try hostile()
+                try peer.send(.hello(session: Array(21...36)))
+                _ = try peer.receive(Frame.Kind.hello)
+                return Transferred(peer)
+            }
+            let second = try await onThread {
+                let client = try PlainSocket.connect(near)
+                try client.write("second")
+                return client
+            }
+            try await eventually("both were accepted") { await pair.b.status().forward("x")?.accepted == 2 }
+            try first.write("first")
+            try await onThread {
+                let old = old.take(), new = new.take()
+                #expect(try old.receive(Frame.Kind.open).firstBytes == Array("first".utf8))
+                try new.send(.ping(1))
+                while let frame = try new.receive(), frame.kind != Frame.Kind.pong {
+                    #expect(frame.kind != Frame.Kind.open, "it came before the peer has shown that it knows the first")
+                }
+                switch answer {
+                case .ack: try old.send(.ack(2, received: 5, credit: 1 << 20))
+                case .reset: try old.send(.reset(2, at: 0))
+                case .end: old.close()
+                }
+                #expect(try new.receive(Frame.Kind.open).firstBytes == Array("second".utf8))
+            }
+            second.close()
+        }
+    }
+
     // MARK: Scene
 
     /// A pair with a stream that goes on all the time, and a way to dial `b` as its peer `h`.

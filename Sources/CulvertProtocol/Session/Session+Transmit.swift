@@ -31,7 +31,7 @@ extension Session {
     }
 
     /// The peer is known to know it.
-    func isConfirmed(_ stream: SessionStream) -> Bool {
+    public func isConfirmed(_ stream: SessionStream) -> Bool {
         !stream.outgoing || stream.id != 0 && stream.id <= confirmedOpen
     }
 

@@ -36,7 +36,7 @@ final class Peer {
     private var pastReceived: UInt64 = 0
     private var pastSpliced: (sent: UInt64, received: UInt64) = (0, 0)
 
-    /// A local connection that has no session to go to yet.
+    /// A local connection that has no session to go to yet, or comes behind others that are being opened on an older one.
     private final class WaitingConnection {
         var descriptor: Descriptor?
         let forward: Forward
@@ -189,7 +189,7 @@ final class Peer {
         guard let dialler = link.dialler else { return }
         dialler.succeeded(resumed: true)
         // Another session may have lost a lane meanwhile, or wait to be made.
-        if sessionWithout(dialler) != nil || dialler.number == 0 && !waiting.isEmpty { dialler.dial() }
+        if sessionWithout(dialler) != nil || dialler.number == 0 && usable == nil && !waiting.isEmpty { dialler.dial() }
     }
 
     /// The session goes on, with a lane less.
@@ -209,8 +209,7 @@ final class Peer {
         }
         retireDuplicates(of: session, peerName: hello.name)
         dialFurtherLanes()
-        guard let usable else { return }
-        for connection in takeWaiting() { open(connection.descriptor.take()!, connection.forward, on: usable) }
+        openWaiting()
     }
 
     /// One session is enough. Of two that were dialled at once, both relays keep the one that the relay with the lesser
@@ -246,6 +245,7 @@ final class Peer {
         } else {
             // Some may have been made for this one.
             dialFurtherLanes()
+            openWaiting()
         }
     }
 
@@ -262,24 +262,43 @@ final class Peer {
         }
         lastError = text
         logger.warning("cannot reach \(name): \(text)")
-        if !isConnecting { failWaiting(text) }
+        if usable == nil, !isConnecting { failWaiting(text) }
     }
 
     // MARK: Streams
 
     /// Leads a local connection to the peer's service, on a session that exists or is made now.
     func connect(_ descriptor: consuming Descriptor, through forward: Forward) {
-        if let session = usable {
+        if let session = usable, mayOpen(forward, on: session) {
             open(descriptor, forward, on: session)
         } else if let farewell {
             refuse(forward, ResetReason(.shutdown, farewell))
-        } else if !isConnecting && settings.addresses.isEmpty {
+        } else if usable == nil && !isConnecting && settings.addresses.isEmpty {
             refuse(forward, ResetReason(.sessionLost, nobodyDials))
         } else if waiting.count == Self.mostWaiting {
             refuse(forward, ResetReason(.refused, "\(waiting.count) connections wait for a session with \(name)"))
         } else {
             waiting.append(WaitingConnection(descriptor, forward))
-            if !isConnecting { diallers.first?.dial() }
+            if usable == nil, !isConnecting { diallers.first?.dial() }
+        }
+    }
+
+    /// Sessions have connections of their own, and who is asked for a service twice has to hear of it in order.
+    private func mayOpen(_ forward: Forward, on session: LiveSession) -> Bool {
+        let service = forward.settings.to.service
+        return !waiting.contains { $0.forward.settings.to.service == service }
+            && !sessions.contains { $0 !== session && $0.isOpening(service) }
+    }
+
+    /// Opens what has waited, as far as there is a session for it.
+    func openWaiting() {
+        guard !waiting.isEmpty, let usable else { return }
+        for connection in takeWaiting() {
+            if mayOpen(connection.forward, on: usable) {
+                open(connection.descriptor.take()!, connection.forward, on: usable)
+            } else {
+                waiting.append(connection)
+            }
         }
     }
 

@@ -204,6 +204,7 @@ final class LiveSession: LoopTask, LaneOwner {
         for link in links { if let failure = link.lane.failure { lost(link, failure) } }
         guard !isOver else { return }
         sayFarewell()
+        if isDraining { peer.openWaiting() }
         if mayEnd, session.streamCount == 0, legs.isEmpty, links.allSatisfy(\.lane.isFlushed), !session.wantsToTransmit {
             return end(.shutdown, "drained")
         }
@@ -381,6 +382,11 @@ final class LiveSession: LoopTask, LaneOwner {
     func revisit(_ leg: Leg) {
         revisits.append(leg)
         attend()
+    }
+
+    /// The peer is not known to know all streams to this service.
+    func isOpening(_ service: String) -> Bool {
+        legs.values.contains { $0.stream.service == service && !session.isConfirmed($0.stream) }
     }
 
     func leg(stream id: UInt64) -> Leg? { session.stream(id).flatMap(leg) }
