@@ -150,9 +150,6 @@ extension Descriptor {
             acknowledged: answers.acknowledged, silence: UInt64(answers.silence) * 1_000_000, areDue: answers.are_due != 0)
     }
 
-    /// The error that has befallen the socket; 0 if there is none, or if it was told already.
-    public var pendingError: CInt { -clinux_pending_error(rawValue) }
-
     /// Nanoseconds so far in which a TCP connection had bytes under way while its receiver had room for more; 0 for other
     /// sockets.
     public var linkBusy: UInt64 { clinux_link_busy(rawValue) * 1000 }

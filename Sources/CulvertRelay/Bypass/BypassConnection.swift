@@ -105,8 +105,7 @@ final class BypassConnection: EventHandler {
 
     /// Why nothing more can be sent; nil if there is no reason, or it was told before.
     var failure: String? {
-        let errno = descriptor.pendingError
-        return errno == 0 ? nil : IOError(errno: errno, operation: "send").description
+        descriptor.takeError().map { IOError(errno: $0, operation: "send").description }
     }
 
     /// What it means, for people, that nothing more can be received. The numbers are those of Linux's net/tls.
