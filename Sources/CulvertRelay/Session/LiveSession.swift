@@ -17,8 +17,6 @@ final class LiveSession: LoopTask, LaneOwner {
     private static let lookInterval: UInt64 = 20_000_000
     /// The look is taken after so long at any rate.
     private static let longestInterval: UInt64 = 500_000_000
-    /// Connections past the session that this side has made at once.
-    private static let mostInPreparation = 8
     /// Lanes of one session that a peer may make. Those that it has lost may take a while to be noticed here.
     private static let mostLanes = 32
 
@@ -54,7 +52,7 @@ final class LiveSession: LoopTask, LaneOwner {
     /// Legs with bulk that is to be read, in turn.
     private var readers = Readers()
     /// Bypasses that the peer has asked for.
-    private var bypasses: [IncomingBypass] = []
+    var bypasses: [IncomingBypass] = []
     /// Those of this side whose connections are being made.
     var bypassesInPreparation = 0
     /// Why the peer takes no new streams; also why it closes the connection, if it does.
@@ -390,52 +388,6 @@ final class LiveSession: LoopTask, LaneOwner {
     }
 
     func leg(stream id: UInt64) -> Leg? { session.stream(id).flatMap(leg) }
-
-    // MARK: Past the session
-
-    /// How bulk is to be carried past the session; nil: not at all.
-    var bypassMode: BypassMode? { isUsable && session.canOpen ? agreedBypass : nil }
-
-    /// One more may be prepared. Each needs a connection, and the TLS port takes so many at once from everybody.
-    var mayPrepareBypass: Bool { bypassesInPreparation < Self.mostInPreparation }
-
-    /// What both relays have offered, if this one still does.
-    var agreedBypass: BypassMode? {
-        BypassMode(session.commonFeatures.intersection(peer.settings.protection.features))
-    }
-
-    /// Opens a stream for what is to be said about a bypass.
-    /// - Returns: its local end.
-    func openNotes() throws(IOError) -> Descriptor {
-        let pair = try Descriptor.pair()
-        let leg = Leg(
-            session.open(service: ServiceTable.bypass, priority: .control, now: loop.now), owner: self, forward: nil)
-        add(leg)
-        leg.attach(pair.first)
-        attend()
-        return pair.second
-    }
-
-    /// The peer has opened one.
-    func takeNotes(of leg: Leg) throws {
-        guard BypassMode(session.commonFeatures) != nil else {
-            throw ServiceRefusal(reason: ResetReason(
-                .notAllowed, "nothing goes past the session here: 'peers.\(peer.name).tls' would have to say so"))
-        }
-        let pair = try Descriptor.pair()
-        bypasses.append(try IncomingBypass(pair.second, session: self))
-        leg.attach(pair.first)
-    }
-
-    func forget(_ bypass: IncomingBypass) { bypasses.removeAll { $0 === bypass } }
-
-    /// Makes a connection to where a lane leads now.
-    func dialBypass(
-        token: SessionID, completion: @escaping BypassDialler.Completion
-    ) throws(BypassFailure) -> BypassDialler {
-        guard let lane = links.first?.lane else { throw BypassFailure("no lane is there at the moment") }
-        return try BypassDialler(peer: peer, to: lane.remote, token: token, completion: completion)
-    }
 
     // MARK: Time
 
