@@ -10,6 +10,8 @@ struct FaultScene: Sendable {
     /// Within which everything that a seed starts is over.
     private static let limit = Duration.seconds(30)
     private static let mostLanes = 4
+    /// What costs no lane: well below what the relays' limits leave beside the time between pings.
+    private static let harmlessStandstill = Duration.milliseconds(300)
 
     private let pair: RelayPair
     private let journal: Journal
@@ -17,8 +19,11 @@ struct FaultScene: Sendable {
     private let sides: [Side]
     private let names: [String]
     private let pattern = Pattern(seed: 1)
+    private let standstill: Standstill
 
     struct Outcome: Sendable {
+        /// Seeds in which streams may have been lost because nothing ran for a while.
+        var stoodStill = 0
         var streams = 0
         var cut = 0
         var bytes = 0
@@ -34,7 +39,8 @@ struct FaultScene: Sendable {
         let journal = Journal(), sides: [Side] = [.a, .a, .a, .b, .b, .b]
         let names = sides.indices.map { "r\($0)" }
         var listeners: [PlainSocket] = []
-        let echo = try Target.echo()
+        let echo = try Target.echo(), standstill = Standstill()
+        defer { standstill.end() }
         try await withPair { setup in
             setup.journal = journal
             for (name, side) in zip(names, sides) {
@@ -62,16 +68,20 @@ struct FaultScene: Sendable {
             let routes = zip(names, listeners).map { name, listener in
                 TrafficRoute(near: pair.endpoint(name), far: pair.directory.socket("to-\(name)"), listener: listener, identifies: false)
             }
-            try await body(FaultScene(pair: pair, journal: journal, routes: routes, sides: sides, names: names))
+            try await body(FaultScene(
+                pair: pair, journal: journal, routes: routes, sides: sides, names: names, standstill: standstill))
         }
     }
 
-    private init(pair: RelayPair, journal: Journal, routes: [TrafficRoute], sides: [Side], names: [String]) {
+    private init(
+        pair: RelayPair, journal: Journal, routes: [TrafficRoute], sides: [Side], names: [String], standstill: Standstill
+    ) {
         self.pair = pair
         self.journal = journal
         self.routes = routes
         self.sides = sides
         self.names = names
+        self.standstill = standstill
     }
 
     // MARK: One seed
@@ -79,6 +89,7 @@ struct FaultScene: Sendable {
     /// - Parameter largest: most bytes that a program says.
     func live(through seed: UInt64, largest: Int = 256 << 10) async throws -> Outcome {
         var random = Randomness(seed: seed)
+        _ = standstill.take()
         let lanes = Int.random(in: 1...Self.mostLanes, using: &random)
         try await reload(lanes: lanes, CompressionMode.allCases.randomElement(using: &random)!)
         try await carries(from: .a)
@@ -119,10 +130,12 @@ struct FaultScene: Sendable {
         }
         try await serveTheRest()
         let streams = traffic.take().streams
-        let isHarmless = counts.reset == 0 && counts.corrupt == 0
+        // Lanes that are silent for a second are lost, also if it is this process that was.
+        let stoodStill = standstill.take() >= Self.harmlessStandstill
+        let isHarmless = counts.reset == 0 && counts.corrupt == 0 && !stoodStill
         let verdict = FaultVerdict(streams, sides: sides, names: names, journal: journal.entries, isHarmless: isHarmless)
         return Outcome(
-            streams: streams.count, cut: verdict.cut,
+            stoodStill: stoodStill ? 1 : 0, streams: streams.count, cut: verdict.cut,
             bytes: streams.reduce(0) { $0 + $1.client.heard + ($1.server?.heard ?? 0) }, counts: counts, faults: verdict.faults)
     }
 
@@ -176,6 +189,7 @@ struct FaultScene: Sendable {
 
 extension FaultScene.Outcome: CustomStringConvertible {
     mutating func add(_ other: Self) {
+        stoodStill += other.stoodStill
         streams += other.streams
         cut += other.cut
         bytes += other.bytes
@@ -192,6 +206,6 @@ extension FaultScene.Outcome: CustomStringConvertible {
     var description: String {
         "\(streams) streams (\(cut) cut), \(bytes >> 20) MiB; faults: \(counts.partial) partial, \(counts.unready) unready, "
             + "\(counts.reset) resets, \(counts.corrupt) corrupt, \(counts.spliced) of them spliced; \(counts.accept) accepting, "
-            + "\(counts.connect) connecting"
+            + "\(counts.connect) connecting" + (stoodStill > 0 ? "; stood still in \(stoodStill) seeds" : "")
     }
 }
