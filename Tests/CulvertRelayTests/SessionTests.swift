@@ -335,7 +335,8 @@ import Testing
 
     /// Lets `a` dial a peer made by hand, which then does what it does.
     private func withDialledPeer(
-        _ serve: @escaping @Sendable (HandMadePeer) throws -> Void, run body: (RelayPair) async throws -> Void
+        patience: Duration = .seconds(300), _ serve: @escaping @Sendable (HandMadePeer) throws -> Void,
+        run body: (RelayPair) async throws -> Void
     ) async throws {
         let listener = try PlainSocket.listen(PlainSocket.anyPort)
         defer { listener.stop() }
@@ -343,7 +344,7 @@ import Testing
         try await withPair { setup in
             let credentials = setup.credentialsOfB
             setup.route("echo", to: echo.endpoint)
-            setup.a.limits.handshakeTimeout = .seconds(2)
+            setup.a.limits.handshakeTimeout = patience
             setup.a.peers[0].addresses = [listener.endpoint]
             Thread.detachNewThread {
                 while let connection = listener.acceptOrStop() {
@@ -356,7 +357,8 @@ import Testing
     }
 
     @Test func aPeerThatDoesNotSayHelloIsGivenUp() async throws {
-        try await withDialledPeer { _ = $0.receiveAll() } run: { pair in
+        // Enough for the TLS handshake, which has as long.
+        try await withDialledPeer(patience: .seconds(10)) { _ = $0.receiveAll() } run: { pair in
             #expect(try await readUntilOver(pair.connect("echo")) == [])
             let reset = try #require(try await pair.a.outcome("echo").reset)
             #expect(reset.code == "session-lost")

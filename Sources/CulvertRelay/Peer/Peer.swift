@@ -239,7 +239,8 @@ final class Peer {
         if farewell != nil {
             idleIfSo()
         } else if usable == nil {
-            diallers.first?.lost(after: loop.now - session.made)
+            // One that the peer never answered has shown nothing, however long that took.
+            diallers.first?.lost(after: session.isEstablished ? loop.now - session.made : 0)
             for dialler in diallers.dropFirst() where sessionWithout(dialler) == nil { dialler.stop() }
             if !isConnecting { failWaiting(text) }
         } else {
