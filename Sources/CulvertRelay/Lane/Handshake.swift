@@ -16,7 +16,6 @@ final class Handshake: EventHandler {
 
     private static let bufferSize = 32 << 10
 
-    let began: UInt64
     private let loop: EventLoop
     private let engine: any TLSEngine
     private var descriptor: Descriptor?
@@ -33,7 +32,6 @@ final class Handshake: EventHandler {
         completion: @escaping Completion
     ) {
         self.loop = loop
-        began = loop.now
         self.engine = engine
         self.completion = completion
         do {

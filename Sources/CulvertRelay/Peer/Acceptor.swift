@@ -12,7 +12,9 @@ final class Acceptor {
     private let route: Route
     private var environment: RelayEnvironment
     private var listeners: [Endpoint: Listener] = [:]
-    private var handshakes: [ObjectIdentifier: Handshake] = [:]
+    /// By the order in which their connections came.
+    private var handshakes: [UInt64: Handshake] = [:]
+    private var accepted: UInt64 = 0
     private(set) var refused: [String: UInt64] = [:]
 
     init(environment: RelayEnvironment, loop: EventLoop, route: @escaping Route) {
@@ -58,11 +60,12 @@ final class Acceptor {
         } catch {
             return refuse("tls", remote, error.description)
         }
-        let key = ObjectIdentifier(engine)
-        handshakes[key] = Handshake(
+        let number = accepted
+        accepted += 1
+        handshakes[number] = Handshake(
             descriptor, engine: engine, loop: loop, timeout: environment.limits.handshakeTimeout
         ) { [self] result in
-            handshakes[key] = nil
+            handshakes[number] = nil
             switch result {
             case .success(let connection): admit(connection)
             case .failure(let failure): refuse(failure.kind.rawValue, remote, failure.text)
@@ -73,7 +76,7 @@ final class Acceptor {
     /// Who has been at it longest goes: a peer needs milliseconds, so idle connections cannot keep peers out.
     private func makeRoom() {
         while handshakes.count >= max(1, environment.limits.unauthenticatedConnections) {
-            guard let oldest = handshakes.min(by: { $0.value.began < $1.value.began }) else { return }
+            guard let oldest = handshakes.min(by: { $0.key < $1.key }) else { return }
             oldest.value.fail(.crowded, "newer connections took its place before its TLS handshake ended")
         }
     }
