@@ -10,6 +10,8 @@ final class FakePair: Sendable {
         var destination = "inmigrate"
         /// What `migrate` leads to at once.
         var outcome = (migration: "completed", source: "postmigrate", destination: "paused")
+        /// How often the source says that it still finishes after it has called the migration completed.
+        var lingers = 0
         /// Whether the destination does what `cont` says after it has arrived, and what it answers.
         var cont: (works: Bool, answer: FakeQMP.Answer) = (true, .returns("{}"))
         /// How the destination meets every question after the guest has arrived; nil: it answers.
@@ -62,6 +64,9 @@ final class FakePair: Sendable {
 
     private static func answerOfSource(_ command: String, _ state: inout State) -> FakeQMP.Answer {
         switch command {
+        case "query-status" where state.lingers > 0 && state.migration == "completed":
+            state.lingers -= 1
+            return .returns(#"{"status": "finish-migrate", "running": false}"#)
         case "query-status":
             return .returns(#"{"status": "\#(state.source)", "running": \#(state.source == "running")}"#)
         case "query-migrate":

@@ -23,6 +23,12 @@ struct SwitchoverTests {
         #expect(told == ["stop", "migrate-incoming", "cont"])
     }
 
+    @Test func tellsTheStateThatTheSourceComesTo() async throws {
+        let pair = try FakePair { $0.lingers = 3 }
+        #expect(try await pair.migration().run().sourceState == "postmigrate")
+        #expect(pair.state.lingers == 0)
+    }
+
     @Test func returnsToTheSourceIfTheDestinationCannotStart() async throws {
         let pair = try FakePair { $0.cont = (false, .error(class: "GenericError", desc: "Failed to get a write lock")) }
         let error = await failure(pair.migration())

@@ -4,6 +4,8 @@ import Foundation
 extension QEMUMigration {
     /// For the destination to start the guest, which stands still meanwhile; then it goes back to the source.
     private static let startLimit = Duration.seconds(10)
+    /// For the source to settle after what it calls the end.
+    private static let settleLimit = Duration.seconds(10)
     /// To hear of a guest that has been started there; nothing is gained by giving up early.
     private static let confirmLimit = Duration.seconds(30)
 
@@ -12,8 +14,7 @@ extension QEMUMigration {
         let destinationState = try await startAtDestination()
         guard let launched else { preconditionFailure("finished before it was launched") }
         let total = launched.duration(to: .now).inSeconds
-        // The guest has moved; a source that has gone meanwhile changes nothing.
-        let sourceState = (try? await ends.source.runState()) ?? "gone"
+        let sourceState = await lastStateOfSource()
         var sourceQuit = false
         if plan.quitSource {
             do throws(MigrationFault) {
@@ -36,6 +37,17 @@ extension QEMUMigration {
             sourceState: sourceState,
             destinationState: destinationState,
             sourceQuit: sourceQuit)
+    }
+
+    /// QEMU calls the migration completed a moment before it leaves the state of finishing it. A source that has gone
+    /// meanwhile changes nothing: the guest has moved.
+    private func lastStateOfSource() async -> String {
+        let began = ContinuousClock.now
+        while let state = try? await ends.source.runState() {
+            guard state == "finish-migrate", began.duration(to: .now) < Self.settleLimit else { return state }
+            await wake.wait(upTo: .milliseconds(20))
+        }
+        return "gone"
     }
 
     /// Has the destination run the guest, or leave it paused if it was paused; returns its run state.
