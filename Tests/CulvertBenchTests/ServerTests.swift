@@ -26,6 +26,14 @@ import Testing
         }
     }
 
+    @Test func aRunWhoseTimeIsOverAtOnceMeasuresSomething() throws {
+        try withServer { route in
+            let bulk = Bulk(route: route, pattern: Pattern(.zero), streams: 3, extent: .time(.nanoseconds(1)))
+            let outcome = try bulk.run(Bulk.Gauge())
+            #expect(outcome.bytes >= 3 && outcome.seconds > 0)
+        }
+    }
+
     @Test func aChangedByteIsFound() {
         let bytes = [UInt8](repeating: 7, count: 100)
         var one = Digest(), other = Digest()

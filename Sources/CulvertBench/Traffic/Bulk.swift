@@ -57,7 +57,8 @@ struct Bulk {
         let deadline: Double
         if case .time(let duration) = extent { deadline = started + duration / .seconds(1) } else { deadline = .infinity }
         var sent = 0
-        while sent < most, !gauge.hasEnded, Clock.now < deadline {
+        // Something in any case: a sender may begin when its time is over, and a run of nothing has no rate.
+        while sent < most, !gauge.hasEnded, sent == 0 || Clock.now < deadline {
             let piece = pattern.piece(at: sent, atMost: min(BenchSize.block, most - sent))
             try connection.socket.send(piece)
             sent += piece.count
