@@ -17,7 +17,6 @@ import Testing
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = links.map(\.endpoint)
             setup.a.peers[0].lanes = lanes
-            setup.limit { $0.keepalive = .seconds(2) }
             prepare(&setup)
         } run: { pair in
             for link in links { link.lead(to: try await pair.port(of: .b)) }
@@ -72,7 +71,9 @@ import Testing
 
     /// Nothing is reset, packets just vanish: the keepalive finds out, on both sides, and a new connection takes over.
     @Test func aStreamSurvivesSilence() async throws {
-        try await withLinks(2) { pair, links in
+        try await withLinks(2) { setup in
+            setup.limit { $0.keepalive = .seconds(10) }
+        } run: { pair, links in
             let client = try await pair.connect("echo")
             try client.write("before")
             #expect(try await onThread { try client.read(exactly: 6) } == Array("before".utf8))

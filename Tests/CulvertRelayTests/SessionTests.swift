@@ -250,11 +250,7 @@ import Testing
         defer { link.close() }
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = [link.endpoint]
-            setup.limit { limits in
-                limits.sessionTimeout = .zero
-                // It is the cut that ends it, not the silence before.
-                limits.keepalive = .seconds(300)
-            }
+            setup.limit { $0.sessionTimeout = .zero }
         } run: { pair in
             link.lead(to: try await pair.port(of: .b))
             try await Bystander(pair.connect("echo")).finish()
@@ -287,7 +283,7 @@ import Testing
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = [link.endpoint]
             setup.limit {
-                $0.keepalive = .seconds(2)
+                $0.keepalive = .seconds(10)
                 $0.sessionTimeout = .zero
             }
         } run: { pair in
@@ -308,7 +304,7 @@ import Testing
         let sink = try Target { _ = try $0.readToEnd() }
         try await withPair { setup in
             setup.route("sink", to: sink.endpoint)
-            setup.b.limits.keepalive = .seconds(3)
+            setup.b.limits.keepalive = .seconds(10)
         } run: { pair in
             let client = try await pair.connect("sink")
             async let writing: Void = onThread {
@@ -319,13 +315,14 @@ import Testing
                 await pair.b.status().peers[0].sessions.first { $0.streams.first?.bytesReceived ?? 0 > 1 << 20 }
             }
             let loop = pair.b.peers["a"]!.loop
-            _ = await loop.run { sleep(5) }
+            _ = await loop.run { sleep(12) }
             let before = session.streams[0].bytesReceived
             try await eventually("bytes flow again") {
                 let sessions = await pair.b.status().peers[0].sessions
                 #expect(sessions.map(\.id) == [session.id])
-                return sessions.first?.streams.first?.bytesReceived ?? .max > before + (64 << 20)
+                return sessions.first?.streams.first?.bytesReceived ?? .max > before + UInt64(scaled(64 << 20))
             }
+            #expect(await pair.b.status().peers[0].sessions.map(\.lanesLost) == [0], "nor does it make another lane")
             client.stop()
             try await writing
         }

@@ -68,8 +68,12 @@ struct PairSetup: Sendable {
     }
 }
 
+/// Silence is noticed only where a test says so: two relays of a process that stands still for seconds hear nothing of each
+/// other, and a peer made by hand answers no pings.
 func relaySettings(_ name: String, _ directory: TestDirectory) -> RelaySettings {
-    RelaySettings(name: name, listen: [PlainSocket.anyPort], runtimeDirectory: directory.path)
+    var settings = RelaySettings(name: name, listen: [PlainSocket.anyPort], runtimeDirectory: directory.path)
+    settings.limits.keepalive = .seconds(300)
+    return settings
 }
 
 /// A relay as tests want it: silent, unless there is a journal or CULVERT_TEST_LOG asks for its log.
