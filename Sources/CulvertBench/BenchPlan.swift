@@ -72,6 +72,8 @@ public struct BenchPlan: Sendable {
     public var runs = 5
     /// Requests of 64 bytes for each latency.
     public var requests = 2000
+    /// After which fewer will do.
+    public var requestTime = Duration.seconds(5)
     /// Bytes that each of the host's own stages handles, three times.
     public var probeBytes = 512 << 20
 

@@ -127,7 +127,7 @@ public struct Benchmark: Sendable {
         progress("\(label): verifying")
         try probe.verify(pattern)
         progress("\(label): round trips alone")
-        let idle = try probe.roundTrips(plan.requests)
+        let idle = try probe.roundTrips(plan.requests, within: plan.requestTime)
 
         var bulk = Bulk(route: route, pattern: pattern, streams: setup.streams, extent: plan.extent)
         let before = try probe.relayTime()
@@ -136,7 +136,7 @@ public struct Benchmark: Sendable {
 
         progress("\(label): round trips while the streams send")
         bulk = Bulk(route: route, pattern: pattern, streams: setup.streams, extent: .bytes(.max))
-        let loaded = try probe.roundTrips(plan.requests, during: bulk)
+        let loaded = try probe.roundTrips(plan.requests, within: plan.requestTime, during: bulk)
 
         func perGigabyte(_ before: Double?, _ after: Double?) -> Double? {
             guard let before, let after else { return nil }

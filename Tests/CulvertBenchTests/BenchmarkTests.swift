@@ -20,6 +20,7 @@ import Testing
         plan.extent = .bytes(4_000_000)
         plan.runs = 2
         plan.requests = 10
+        plan.requestTime = .seconds(60)
         plan.probeBytes = 1 << 20
         return plan
     }
@@ -155,7 +156,7 @@ import Testing
         first.kill()
         #expect(FileManager.default.fileExists(atPath: socket))
         let second = try await serve("second")
-        #expect(try Probe(route: SocketRoute(path: socket)).roundTrips(3).count == 3)
+        #expect(try Probe(route: SocketRoute(path: socket)).roundTrips(3, within: .seconds(60)).count == 3)
         second.signal(SIGINT)
         #expect(try await second.waitForExit() == .code(0))
         #expect(!FileManager.default.fileExists(atPath: socket))

@@ -61,7 +61,7 @@ final class Host: Sendable {
     }
 
     var status: RelayStatus {
-        get throws { try AdminClient(path: directory("admin.sock"), timeout: 5).status() }
+        get throws { try AdminClient(path: directory("admin.sock"), timeout: 60).status() }
     }
 
     /// What is left of migrations: forwards, streams and socket files. Empty if nothing is.

@@ -43,7 +43,7 @@ struct MigrateCommand {
 
     /// Its summary. Throws if it fails.
     func summary() async throws -> Event {
-        let exit = try await process.waitForExit(limit: .seconds(90))
+        let exit = try await process.waitForExit(limit: .seconds(120))
         guard exit == .code(0), let summary = events.last, summary.event == "summary" else {
             throw CommandFailed(description: "\(exit): \(errorText)")
         }
@@ -51,7 +51,7 @@ struct MigrateCommand {
     }
 
     /// How it fails; it must exit with 1, and with one line on stderr that says what the last event says.
-    func failure(limit: Duration = .seconds(30)) async throws -> Event {
+    func failure(limit: Duration = .seconds(60)) async throws -> Event {
         let exit = try await process.waitForExit(limit: limit)
         guard exit == .code(1), let error = events.last, error.event == "error", errorText == "culvert: \(error.text ?? "")\n"
         else { throw CommandFailed(description: "\(exit): \(errorText), last event \(String(describing: events.last))") }

@@ -194,16 +194,17 @@ import Testing
             ]
             let outcomes = Outcomes()
             try withLoop { loop in
-                let connectors = try loop.sync {
+                try loop.sync {
                     func start(_ endpoint: Endpoint) -> Connector {
                         Self.start(endpoint, loop, outcomes, timeout: .milliseconds(30))
                     }
                     let atOnce = endpoints.map(start)
                     for connector in atOnce + atOnce { connector.cancel() }
                     // The absent path would have its answer before it can be cancelled.
-                    return LoopBound(endpoints.dropFirst().map(start), loop: loop)
+                    let begun = LoopBound(endpoints.dropFirst().map(start), loop: loop)
+                    // Ahead of the timers of the next iteration, so not too late even if the loop stands still meanwhile.
+                    loop.execute { begun.value.forEach { $0.cancel() } }
                 }
-                try loop.sync { connectors.value.forEach { $0.cancel() } }
                 // Longer than the time they had.
                 let waited = Inbox<Bool>()
                 loop.execute { loop.schedule(after: .milliseconds(60)) { waited.put(true) } }

@@ -164,7 +164,7 @@ import Testing
     }
 
     @Test func whoDoesNotSayHelloLosesTheSession() async throws {
-        try await withHostilePeer({ $0.b.limits.handshakeTimeout = .seconds(2) }) { pair, hostile in
+        try await withHostilePeer { pair, hostile in
             #expect(try await onThread { try hostile().receiveAll() }.isEmpty)
             try await expectLoss(at: pair.b, saying: "h did not say HELLO in time")
         }

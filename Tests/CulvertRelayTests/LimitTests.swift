@@ -151,7 +151,7 @@ import Testing
         defer { link.close() }
         try await withEchoPair { setup in
             setup.a.peers[0].addresses = [link.endpoint]
-            setup.limit { $0.sessionTimeout = .seconds(5) }
+            setup.limit { $0.sessionTimeout = .seconds(30) }
         } run: { pair in
             link.lead(to: try await pair.port(of: .b))
             let client = try await pair.connect("echo")

@@ -12,7 +12,11 @@ import Testing
     @Test func connectionsThatCameBeforeTheSessionAreServed() async throws {
         let link = try Link()
         defer { link.close() }
-        try await withEchoPair { $0.a.peers[0].addresses = [link.endpoint] } run: { pair in
+        try await withEchoPair { setup in
+            setup.a.peers[0].addresses = [link.endpoint]
+            // All of the time before the link leads somewhere is one of `a`'s handshakes.
+            setup.a.limits.handshakeTimeout = .seconds(300)
+        } run: { pair in
             var clients: [PlainSocket] = []
             for number in 0..<10 {
                 let client = try await pair.connect("echo")

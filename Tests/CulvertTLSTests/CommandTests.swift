@@ -123,7 +123,7 @@ import Testing
     }
 }
 
-/// A port of the kernel's choice on the loopback. Whatever waits on it gives up after ten seconds.
+/// A port of the kernel's choice on the loopback. Whatever waits on it gives up after a minute.
 private final class TCPListener {
     private let descriptor: Int32
     let port: UInt16
@@ -166,7 +166,7 @@ private final class TCPConnection {
     deinit { close(descriptor) }
 
     static func limitWaiting(_ descriptor: Int32) {
-        var limit = timeval(tv_sec: 10, tv_usec: 0)
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     }
 

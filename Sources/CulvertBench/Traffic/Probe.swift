@@ -23,8 +23,8 @@ struct Probe {
     }
 
     /// Sends `BenchSize.echo` bytes and waits for them, over and over.
-    /// - Parameter limit: seconds after which fewer than `count` will do.
-    func roundTrips(_ count: Int, limit: Double = 5) throws -> RoundTrips {
+    /// - Parameter limit: the time after which fewer than `count` will do.
+    func roundTrips(_ count: Int, within limit: Duration) throws -> RoundTrips {
         let connection = try route.connect(.echo)
         let question = [UInt8](repeating: 0x5a, count: BenchSize.echo)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: BenchSize.echo, alignment: 8)
@@ -32,7 +32,7 @@ struct Probe {
         var times: [Double] = []
         // The first one opens the stream and its far connection.
         let warmUp = 1
-        let deadline = Clock.now + limit
+        let deadline = Clock.now + limit / .seconds(1)
         while times.count < count + warmUp, times.count <= warmUp || Clock.now < deadline {
             let asked = Clock.now
             try question.withUnsafeBytes { try connection.socket.send($0) }
@@ -43,7 +43,7 @@ struct Probe {
     }
 
     /// The same while `bulk` fills the session.
-    func roundTrips(_ count: Int, during bulk: Bulk) throws -> RoundTrips {
+    func roundTrips(_ count: Int, within limit: Duration, during bulk: Bulk) throws -> RoundTrips {
         let gauge = Bulk.Gauge()
         let traffic = Worker { try bulk.run(gauge) }
         defer {
@@ -53,7 +53,7 @@ struct Probe {
         // Until windows and buffers are full, or it has failed.
         let deadline = Clock.now + 5
         while gauge.sent < 32 << 20, !gauge.hasEnded, Clock.now < deadline { Thread.sleep(forTimeInterval: 0.005) }
-        let measured = try roundTrips(count)
+        let measured = try roundTrips(count, within: limit)
         gauge.end()
         _ = try traffic.value()
         return measured

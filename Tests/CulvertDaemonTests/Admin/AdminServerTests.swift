@@ -6,7 +6,7 @@ import Testing
 @testable import CulvertDaemon
 
 /// The real server on a real socket, with a relay behind it that only remembers.
-@Suite(.timeLimit(.minutes(1))) struct AdminServerTests {
+@Suite(.timeLimit(.minutes(5))) struct AdminServerTests {
     private let directory: TemporaryDirectory
     private let relay = FakeRelay()
     private var path: String { directory("admin.sock") }
@@ -27,7 +27,7 @@ import Testing
     {
         let server = makeServer()
         try await server.start()
-        let client = AdminClient(path: path, timeout: 20)
+        let client = AdminClient(path: path, timeout: 60)
         let result: Swift.Result<Result, any Error> = await withCheckedContinuation { continuation in
             Thread { continuation.resume(returning: Swift.Result { try body(client) }) }.start()
         }

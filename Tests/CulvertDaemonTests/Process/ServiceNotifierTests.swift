@@ -4,13 +4,13 @@ import Testing
 @testable import CulvertDaemon
 
 /// Against a real datagram socket, as the service manager's.
-@Suite(.timeLimit(.minutes(1))) struct ServiceNotifierTests {
+@Suite(.timeLimit(.minutes(5))) struct ServiceNotifierTests {
     private final class Manager {
         let descriptor: CInt
 
         init(at path: String) throws {
             descriptor = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
-            var limit = timeval(tv_sec: 10, tv_usec: 0)
+            var limit = timeval(tv_sec: 60, tv_usec: 0)
             setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
             #expect(try UnixSocket.withAddress(path, abstract: true) { bind(descriptor, $0, $1) } == 0)
         }

@@ -173,7 +173,7 @@ struct LibvirtMigrationTests {
         let virsh = try FakeVirsh(
             migrate: """
                 mv virsh hidden
-                (sleep 2; mv hidden virsh) >/dev/null 2>&1 &
+                (sleep 1; mv hidden virsh) >/dev/null 2>&1 &
                 echo 'error: migration was interrupted' >&2; exit 1
                 """)
         let (migration, tunnel) = migration(virsh, plan(virsh))

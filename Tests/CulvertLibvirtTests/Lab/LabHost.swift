@@ -38,7 +38,7 @@ struct LabHost: Sendable {
 
     /// What its relay says of itself.
     var status: RelayStatus {
-        get throws { try AdminClient(path: path("/run/culvert/admin.sock"), timeout: 5).status() }
+        get throws { try AdminClient(path: path("/run/culvert/admin.sock"), timeout: 60).status() }
     }
 
     /// How many descriptors it has open.

@@ -22,7 +22,7 @@ struct LeavesNothing: SuiteTrait, TestTrait, TestScoping {
         let lab = Lab.current
         do { try await function() } catch { Issue.record(error, "\(lab.logs)") }
         // A test that has stopped half-way may have left a host that does not answer.
-        let left: [String]? = try? await lab.leftovers(after: .seconds(15))
+        let left: [String]? = try? await lab.leftovers(after: .seconds(60))
         #expect(left == [])
         if left != [] { for host in lab.hosts { try await host.repair() } }
         let refused = try await lab.seen().refused
