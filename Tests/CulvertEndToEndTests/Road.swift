@@ -53,15 +53,19 @@ struct Traveller {
     /// MiB of RAM.
     private static let memory = 64
 
-    /// `worked` is up to which MiB the guest uses its memory, `pause` how many ticks of 10 ms it sleeps between passes.
+    /// `worked` is up to which MiB the guest uses its memory, `pause` how many ticks of 10 ms it sleeps between passes; for
+    /// `idle` see `QEMUProcess.start`.
     static func start(
-        _ name: String, from: Host, to: Host, incoming: Bool = true, worked: Int = 60, pause: Int = 10
+        _ name: String, from: Host, to: Host, incoming: Bool = true, worked: Int = 60, pause: Int = 10, idle: Int = 0,
+        limit: Duration = .seconds(30)
     ) async throws -> Traveller {
         let image = try await GuestImage.make(in: from.directory, memory: worked, pause: pause)
-        let source = try await QEMUProcess.start(name, in: from.directory, image: image, memory: memory)
+        let source = try await QEMUProcess.start(
+            name, in: from.directory, image: image, memory: memory, idle: idle, limit: limit,
+            arguments: ["-monitor", "unix:\(from.directory("\(name).monitor")),server=on,wait=off"])
         let destination = try await QEMUProcess.start(
-            name, in: to.directory, image: image, memory: memory, incoming: incoming)
-        try await source.guest.waitForPasses(2)
+            name, in: to.directory, image: image, memory: memory, idle: idle, incoming: incoming, limit: limit)
+        try await source.guest.waitForPasses(2, limit: limit)
         return Traveller(name: name, from: from, to: to, source: source, destination: destination)
     }
 
@@ -75,6 +79,19 @@ struct Traveller {
     func migrate(_ options: [String] = []) throws -> MigrateCommand {
         try MigrateCommand(
             ["--source", "unix:\(source.qmpPath)", "--destination", "\(to.name)/qmp/\(name)"] + options, on: from)
+    }
+
+    /// Gives the source QEMU a command of the human monitor.
+    func tell(_ command: String) throws {
+        let monitor = try StreamSocket.connect(unix: from.directory("\(name).monitor"))
+        try monitor.write(Array("\(command)\n".utf8))
+        // It prompts when it is ready, and again when it has done it.
+        var said = ""
+        while said.components(separatedBy: "(qemu) ").count < 3 {
+            let bytes = try monitor.read()
+            guard !bytes.isEmpty else { throw TimedOut(description: "the monitor of \(name) ended: \(said)") }
+            said += String(decoding: bytes, as: UTF8.self)
+        }
     }
 
     /// The guest has gone on at the destination where it stopped at the source, its memory is whole, and nothing is left.

@@ -151,10 +151,10 @@ struct MigrationTests {
     }
 
     @Test func doesNotCancelInPostcopy() async throws {
-        let pair = try await Pair.start()
+        let pair = try await Pair.start(idle: 64)
         var plan = pair.plan
         plan.postcopy = .init()
-        plan.bandwidth = 16 << 20
+        plan.bandwidth = 8 << 20
         let migration = migration(pair, plan)
         async let summary = migration.run()
         try await waitUntil("post-copy") { reports.stages.contains(.postcopy) }
@@ -165,7 +165,7 @@ struct MigrationTests {
     }
 
     @Test func saysThatTheGuestIsSplit() async throws {
-        let pair = try await Pair.start()
+        let pair = try await Pair.start(idle: 64)
         var plan = pair.plan
         plan.postcopy = .init()
         plan.bandwidth = 4 << 20

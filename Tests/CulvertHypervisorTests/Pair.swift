@@ -13,12 +13,13 @@ struct Pair {
     let destination: QEMUProcess
     let tunnel: DirectTunnel
 
-    static func start(incoming: Bool = true, destinationMemory: Int = memory) async throws -> Pair {
+    /// - Parameter idle: see `QEMUProcess.start`.
+    static func start(incoming: Bool = true, destinationMemory: Int = memory, idle: Int = 0) async throws -> Pair {
         let directory = try TemporaryDirectory()
         let image = try await GuestImage.make(in: directory, memory: worked, pause: 10)
-        let source = try await QEMUProcess.start("source", in: directory, image: image, memory: memory)
+        let source = try await QEMUProcess.start("source", in: directory, image: image, memory: memory, idle: idle)
         let destination = try await QEMUProcess.start(
-            "destination", in: directory, image: image, memory: destinationMemory, incoming: incoming)
+            "destination", in: directory, image: image, memory: destinationMemory, idle: idle, incoming: incoming)
         let tunnel = DirectTunnel(directory: directory, services: ["qmp": destination.qmpPath])
         try await source.guest.waitForPasses(3)
         return Pair(directory: directory, source: source, destination: destination, tunnel: tunnel)
@@ -27,6 +28,8 @@ struct Pair {
     var plan: MigrationPlan {
         var plan = MigrationPlan(source: source.qmpPath, peer: DirectTunnel.peer, destinationService: "qmp")
         plan.timeout = .seconds(60)
+        // The guest changes all of its memory again and again, and a busy machine does not move that within 300 ms.
+        plan.downtime = .seconds(3)
         return plan
     }
 

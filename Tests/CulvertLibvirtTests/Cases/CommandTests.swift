@@ -24,8 +24,8 @@ extension LibvirtTests {
         }
 
         @Test func reportsWhatLibvirtCounts() async throws {
-            let guest = try await LibvirtGuest.start(on: Lab.current.hosta, "--pause", "400")
-            let output = try await start(guest, "--json", "--bandwidth", "16MiB/s", "--timeout", "60s").succeed(limit: .seconds(90))
+            let guest = try await LibvirtGuest.start(on: Lab.current.hosta, "--pause", "1000")
+            let output = try await start(guest, "--json", "--bandwidth", "4MiB/s", "--timeout", "60s").succeed(limit: .seconds(90))
             let lines = output.split(separator: "\n").map(String.init)
             #expect(lines.first == #"{"event":"stage","stage":"connecting"}"#)
             #expect(lines.contains { $0.contains(#""event":"progress""#) && $0.contains(#""stage":"precopy""#) })

@@ -112,7 +112,7 @@ extension LibvirtTests {
             let pair = try await UnmanagedTests.Pair.start(incoming: "defer")
             let migration = try lab.hosta.start([
                 "culvert", "migrate", "qemu", "--source", "unix:/run/culvert/qmp/plain.sock",
-                "--destination", "hostb/qmp/plain", "--bandwidth", "4MiB/s", "--json",
+                "--destination", "hostb/qmp/plain", "--bandwidth", "4MiB/s", "--downtime", "3s", "--json",
             ])
             try await waitUntil("some memory is on the way: \(migration.output)") {
                 migration.output.contains(#""stage":"precopy""#)

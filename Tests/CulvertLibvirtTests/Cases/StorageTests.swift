@@ -39,7 +39,7 @@ extension LibvirtTests {
         /// Of the base nothing is sent, and the destination's is used: what the source has changed is all that arrives.
         @Test(arguments: Driver.allCases) func copiesOnlyWhatTheTopImageHolds(driver: Driver) async throws {
             let lab = Lab.current
-            let guest = try await LibvirtGuest.start(on: lab.hosta, "--disk", "overlay", "--disk-size", "64")
+            let guest = try await LibvirtGuest.start(on: lab.hosta, "--disk", "overlay", "--disk-size", "64", "--pause", "400")
             let before = try await lab.seen().bytesSent(by: lab.hosta)
             try await guest.move(Move(storage: .inc), by: driver)
             // A guest that is quick may send its memory twice or thrice, but no base of 64 MiB besides.

@@ -25,7 +25,7 @@ extension LibvirtTests {
             let there = try await LibvirtGuest.start(on: Lab.current.hosta)
             try await there.move(by: driver)
             try await there.expectMoved()
-            let back = try there.returning()
+            let back = try await there.returning()
             try await back.move(Move(flow: .peerToPeer), by: driver)
             try await back.expectMoved()
             try await back.remove()

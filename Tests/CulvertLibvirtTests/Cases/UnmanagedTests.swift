@@ -60,9 +60,11 @@ extension LibvirtTests {
             let lab = Lab.current
             let pair = try await Pair.start(incoming: "defer")
             let before = try await lab.seen().bytesSent(by: lab.hosta)
+            // In precopy all of the memory, which the guest changes again and again, has to get across within the pause.
+            let pause = options == ["--postcopy"] ? [] : ["--downtime", "3s"]
             try await lab.hosta.start(
                 ["culvert", "migrate", "qemu", "--source", "unix:/run/culvert/qmp/plain.sock", "--destination", "hostb/qmp/plain"]
-                    + options
+                    + options + pause
             ).succeed()
             try await pair.expectMoved()
             #expect(try await lab.seen().bytesSent(by: lab.hosta) - before > LibvirtGuest.worked)
@@ -72,6 +74,7 @@ extension LibvirtTests {
         /// As tools do that start a command of one's choice for the stream, such as `xl migrate -s`.
         @Test func movesOverTheStdioOfACommand() async throws {
             let pair = try await Pair.start(incoming: "unix:/run/culvert/to-hostb/plain.sock")
+            try pair.tell("migrate_set_parameter downtime-limit 3000")
             try pair.tell("migrate -d \"exec:culvert connect hostb/migrate/plain\"")
             try await pair.expectMoved()
             pair.end()
