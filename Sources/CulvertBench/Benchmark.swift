@@ -104,7 +104,14 @@ public struct Benchmark: Sendable {
     private func measure(
         _ route: PeerRoute, _ setups: [BenchPlan.Setup], _ pattern: Pattern
     ) throws -> [[BenchReport.Sample]] {
-        try alternate(setups) { setup, label in try sample(route, setup, pattern, label) }
+        try alternate(setups) { setup, label in
+            do {
+                return try sample(route, setup, pattern, label)
+            } catch {
+                guard let reason = route.lastReset else { throw error }
+                throw BenchError("\(route.service): \(reason); does it lead to 'culvert bench serve'?")
+            }
+        }
     }
 
     /// One run of each setup, then the next of each, so that what else the machine does falls on all alike.

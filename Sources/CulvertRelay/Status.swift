@@ -12,6 +12,8 @@ public struct RelayStatus: Sendable, Codable, Equatable {
     public var services: [ServiceStatus]
     /// Connections on the TLS port that were refused before they were a peer, by reason.
     public var refused: [String: UInt64]
+    /// All reasons that there are.
+    public static var refusalReasons: [String] { Acceptor.reasons }
     /// Bytes in stream buffers now.
     public var memory: Int
 }

@@ -15,7 +15,8 @@ struct StatusCommand: ParsableCommand {
     @Flag(help: "Print again every second until interrupted.")
     var watch = false
 
-    private static let clearScreen = "\u{1B}[H\u{1B}[2J\u{1B}[3J"
+    /// What was there before stays in the terminal's history.
+    private static let clearScreen = "\u{1B}[H\u{1B}[2J"
 
     func run() throws {
         try show()

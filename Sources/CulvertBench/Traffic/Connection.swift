@@ -1,7 +1,7 @@
 import BenchSockets
 import CulvertDaemon
 import CulvertIO
-import Glibc
+import Foundation
 
 /// One stream to the far end of the benchmark.
 final class Connection: Sendable {
@@ -43,6 +43,16 @@ struct SocketRoute: Route {
 struct PeerRoute: Route {
     let service: String
     let admin: AdminClient
+
+    /// Why the relay has reset the last stream to the service that did not end well; nil if it has not, in a second or so.
+    var lastReset: String? {
+        for _ in 0..<10 {
+            let ended = (try? admin.forwards().filter { $0.to == service }.compactMap(\.ended.last)) ?? []
+            if let reset = ended.filter({ $0.reset != nil }).max(by: { $0.time < $1.time })?.reset { return reset.text }
+            Thread.sleep(forTimeInterval: 0.1)
+        }
+        return nil
+    }
 
     func connect(_ request: BenchRequest) throws -> Connection {
         var forward = ForwardRequest(to: service)

@@ -61,7 +61,7 @@ public final class AdminServer: Sendable {
         let server = HTTPServer(
             config: .init(address: sockaddr_un.unix(path: temporary), logger: .disabled),
             handler: HTTPAdapter(routes: routes))
-        let running = try await HTTPService.run(server, at: "the admin socket \(path)")
+        let running = try await HTTPService.run(server, failing: "make the admin socket \(path)")
         guard chmod(temporary, socketMode) == 0, rename(temporary, path) == 0 else {
             let error = SystemError("make the admin socket \(path)")
             unlink(temporary)

@@ -1,4 +1,5 @@
 import FlyingFox
+import FlyingSocks
 import Logging
 import Synchronization
 
@@ -60,8 +61,8 @@ final class HTTPService: Sendable {
     }
 
     /// Returns once `server` listens.
-    /// - Parameter place: for the error, as in "cannot make PLACE".
-    static func run(_ server: HTTPServer, at place: String) async throws(DaemonError) -> Running {
+    /// - Parameter operation: for the error, which says that this cannot be done.
+    static func run(_ server: HTTPServer, failing operation: String) async throws(DaemonError) -> Running {
         let running = Task { try await server.run() }
         let waiting = Task { try await server.waitUntilListening(timeout: 10) }
         Task {
@@ -75,7 +76,8 @@ final class HTTPService: Sendable {
             running.cancel()
             var cause = error
             if case .failure(let failure) = await running.result { cause = failure }
-            throw DaemonError("cannot make \(place): \(cause.localizedDescription)")
+            if case SocketError.failed(_, _, let reason) = cause { throw DaemonError("cannot \(operation): \(reason)") }
+            throw DaemonError("cannot \(operation): \(cause.localizedDescription)")
         }
     }
 }

@@ -24,9 +24,9 @@ enum Metrics {
         page.family(
             "culvert_refused_connections_total", .counter,
             "Connections refused on the TLS port before they were a peer.")
-        for (reason, count) in status.refused.sorted(by: { $0.key < $1.key }) {
-            page.sample(count, ["reason": reason])
-        }
+        // What has not happened yet counts 0, so that the first time is an increase.
+        let reasons = Set(status.refused.keys).union(RelayStatus.refusalReasons)
+        for reason in reasons.sorted() { page.sample(status.refused[reason] ?? 0, ["reason": reason]) }
     }
 
     private static func peers(_ peers: [PeerStatus], _ page: inout Page) {

@@ -18,10 +18,10 @@ public final class MetricsServer: Sendable {
             do {
                 config = try Self.configuration(address)
             } catch {
-                throw DaemonError("cannot listen on \(address.address) for metrics: \(error)")
+                throw DaemonError("cannot listen on \(address.address), which is relay.metrics: \(error)")
             }
             let server = HTTPServer(config: config, handler: HTTPAdapter(routes: routes, only: "/metrics"))
-            let running = try await HTTPService.run(server, at: "the listener of metrics, \(address.address)")
+            let running = try await HTTPService.run(server, failing: "listen on \(address.address), which is relay.metrics")
             let place = await server.place ?? address.address
             logger.info("metrics can be read", metadata: ["url": "http://\(place)/metrics"])
             return running

@@ -43,7 +43,23 @@ extension Configuration {
         let strangers = relay.peers.compactMap { peer in
             credentials.obstacle(to: peer.identity).map { places.problem("peers.\(peer.name)", "cannot be connected: \($0)") }
         }
-        return warnings + credentials.warnings.map { places.problem(credentialKey, $0) } + strangers + hostWarnings()
+        return warnings + credentials.warnings.map { places.problem(credentialKey, $0) } + ownNameWarning + strangers
+            + hostWarnings()
+    }
+
+    /// Peers expect a certificate to carry the name that they know its relay by, unless they are told another.
+    private var ownNameWarning: [ConfigurationProblem] {
+        guard case .files(let files) = tls.source, let certificate = CredentialReport(files: files).certificate else { return [] }
+        let names = certificate.names(in: files)
+        guard !names.contains(relay.name.lowercased()) else { return [] }
+        return [
+            places.problem(
+                "tls.certificate",
+                names.isEmpty
+                    ? "it carries no DNS name, so no peer will know this relay by it; make another with `culvert certs`"
+                    : "it is for \(names.joined(separator: ", ")), not for this relay's name '\(relay.name)'; correct the one or "
+                        + "the other, or have peers say 'identity: \(names[0])'")
+        ]
     }
 
     /// What the host lacks now, though it may have it by the time it is needed.

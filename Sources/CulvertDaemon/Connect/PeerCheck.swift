@@ -45,7 +45,7 @@ public struct PeerCheck: Encodable, Sendable {
             services = try JSONDecoder().decode(Answer.self, from: Self.ask("\(peer)/culvert/services", admin)).services
             isReachable = true
         } catch let failure as ServiceConnection.Failure {
-            cause = failure.description
+            cause = failure.resetText ?? failure.description
         }
         guard let session = try admin.status().peers.first(where: { $0.name == peer })?.sessions.last else { return }
         remote = session.lanes.first?.remote

@@ -24,6 +24,8 @@ public struct ServiceConnection {
     /// Why no clean end was reached.
     public struct Failure: Error, CustomStringConvertible {
         public var description: String
+        /// If the stream was reset, why.
+        var resetText: String?
     }
 
     /// Returns when both directions ended cleanly.
@@ -40,7 +42,8 @@ public struct ServiceConnection {
         try StreamJoin(input: input, output: output, socket: connect(to: forward)).run()
         if let reset = try outcome(of: forward).reset {
             let side = reset.remote ? "the peer" : "the local relay"
-            throw Failure(description: "\(to): reset by \(side) (\(reset.code)): \(HumanText.plain(reset.text))")
+            throw Failure(
+                description: "\(to): reset by \(side) (\(reset.code)): \(HumanText.plain(reset.text))", resetText: reset.text)
         }
     }
 

@@ -24,16 +24,22 @@ public struct Daemon: Sendable {
         try AdminServer.checkFree(configuration.admin)
         try makeSocketDirectories(configuration)
         let relay = try Relay(settings: configuration.relay, tls: tls, logger: logger)
-        try await relay.start()
+        // What can fail comes before peers hear of this relay. Who asks already is answered once it has started.
+        let metrics = configuration.metrics.map { MetricsServer(address: $0, control: relay, logger: logger) }
+        try await metrics?.start()
+        do {
+            try await relay.start()
+        } catch {
+            await metrics?.stop()
+            throw error
+        }
         let admin = AdminServer(
             path: configuration.admin, control: relay, runtimeDirectory: configuration.relay.runtimeDirectory,
             logger: logger)
-        let metrics = configuration.metrics.map { MetricsServer(address: $0, control: relay, logger: logger) }
         do {
             try await admin.start()
-            try await metrics?.start()
         } catch {
-            await admin.stop()
+            await metrics?.stop()
             await relay.stop()
             throw error
         }

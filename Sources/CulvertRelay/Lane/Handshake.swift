@@ -3,7 +3,7 @@ import CulvertTLS
 
 /// Why there is no secured connection.
 struct HandshakeFailure: Error {
-    enum Kind: String {
+    enum Kind: String, CaseIterable {
         case tls, timeout, closed, system, crowded
     }
     var kind: Kind

@@ -15,7 +15,10 @@ final class Acceptor {
     /// By the order in which their connections came.
     private var handshakes: [UInt64: Handshake] = [:]
     private var accepted: UInt64 = 0
+    /// How many connections were refused, by reason.
     private(set) var refused: [String: UInt64] = [:]
+    private static let unknownPeer = "unknown-peer"
+    static let reasons = HandshakeFailure.Kind.allCases.map(\.rawValue) + [unknownPeer]
 
     init(environment: RelayEnvironment, loop: EventLoop, route: @escaping Route) {
         self.environment = environment
@@ -84,7 +87,7 @@ final class Acceptor {
     private func admit(_ connection: SecuredConnection) {
         let names = connection.engine.peer.names
         guard !route(names, connection) else { return }
-        refuse("unknown-peer", connection.remote, "no peer of the configuration has the identity that it proved (\(names.joined(separator: ", ")))")
+        refuse(Self.unknownPeer, connection.remote, "no peer of the configuration has the identity that it proved (\(names.joined(separator: ", ")))")
         sayGoaway(
             to: connection,
             "none of the names you proved (\(names.joined(separator: ", "))) is the identity of a peer configured here")

@@ -275,7 +275,7 @@ final class LiveSession: LoopTask, LaneOwner {
         let isLast = links.count == 1
         if isLast, !isEstablished || isSuperseded || farewell != nil && (link.lane.wasClosed || legs.isEmpty) {
             return end(
-                isSuperseded && legs.isEmpty ? .shutdown : .sessionLost,
+                legs.isEmpty && (isSuperseded || farewell != nil) ? .shutdown : .sessionLost,
                 farewell.map { "\(peer.name) ended the session (\($0.code)): \($0.text)" } ?? failure)
         }
         drop(link, failure)

@@ -31,6 +31,7 @@ import Testing
         "culvert_buffer_bytes 12345",
         #"culvert_refused_connections_total{reason="say \"hi\"\\"} 1"#,
         #"culvert_refused_connections_total{reason="unknown peer"} 2"#,
+        #"culvert_refused_connections_total{reason="timeout"} 0"#,
         #"culvert_peer_sessions{peer="hostb"} 1"#,
         #"culvert_peer_sessions{peer="hostc"} 0"#,
         #"culvert_peer_lanes{peer="hostb"} 1"#,

@@ -162,6 +162,16 @@ extension BlockingTests {
                         + "the service cannot be reached until that is mended (warning)"))
         }
 
+        @Test func aCertificateOfAnotherHostIsAWarning() throws {
+            let file = try write(good().replacing("hosta.pem", with: "hostb.pem").replacing("hosta.key", with: "hostb.key"))
+            let output = try CommandLineTool.run("check-config", "--config", file)
+            #expect(output.status == 0)
+            #expect(
+                output.stderr.contains(
+                    ": tls.certificate: it is for hostb, not for this relay's name 'hosta'; correct the one or the other, "
+                        + "or have peers say 'identity: hostb' (warning)"), "\(output.stderr)")
+        }
+
         // MARK: serve that cannot start
 
         @Test func serveRefusesABadFile() throws {

@@ -144,6 +144,14 @@ extension BlockingTests {
             let text = try String(contentsOf: URL(string: String(url))!, encoding: .utf8)
             #expect(text.contains("culvert_info{name=\"hosta\""))
             #expect(text.contains("culvert_peer_sessions{peer=\"hostb\"} 0"))
+            let port = try #require(url.firstMatch(of: /:([0-9]+)\//)?.1)
+            let file = directory("taken.yaml")
+            try Data(String(contentsOfFile: relay.configurationFile, encoding: .utf8)
+                .replacing("127.0.0.1:0\" }", with: "127.0.0.1:\(port)\" }").replacing("hosta.sock", with: "taken.sock").utf8)
+                .write(to: URL(fileURLWithPath: file))
+            let taken = try CommandLineTool.run("serve", "--config", file)
+            #expect(taken.status == 1 && taken.stderr.hasSuffix(
+                "culvert: cannot listen on 127.0.0.1:\(port), which is relay.metrics: Address already in use\n"), "\(taken.stderr)")
             for path in ["/v1/status", "/v1/forwards", "/"] {
                 #expect(throws: (any Error).self) { try String(contentsOf: URL(string: String(url).replacing("/metrics", with: path))!, encoding: .utf8) }
             }
@@ -215,6 +223,27 @@ extension BlockingTests {
             let forScripts = try CommandLineTool.run("check", "hostb", "--admin", near.admin, "--json")
             #expect(forScripts.status == 1 && forScripts.stderr == bad.stderr)
             #expect(forScripts.text.contains(#""isReachable" : false"#))
+        }
+
+        /// Streams that come to an end before a relay does are no loss.
+        @Test func aRelayThatIsStoppedIsNoError() throws {
+            let far = try far()
+            let near = try near(far)
+            _ = try exchange(Data("hello".utf8), through: directory("made/echo.sock"))
+            far.tool.kill(SIGTERM)
+            #expect(try far.tool.output().status == 0)
+            try eventually("hosta knows") { near.tool.stderrSoFar.contains("session ended: ") }
+            #expect(!near.tool.stderrSoFar.contains("session lost"), "\(near.tool.stderrSoFar)")
+        }
+
+        @Test func aBenchmarkThatReachesNobodySaysWhy() throws {
+            let far = try far()
+            let near = try near(far)
+            let bench = try CommandLineTool.run("bench", "--through", "hostb/absent", "--runs", "1", "--duration", "10ms", "--admin", near.admin)
+            #expect(bench.status == 1)
+            #expect(bench.stderr.hasSuffix(
+                "culvert: hostb/absent: connect to unix:\(directory("absent.sock")): No such file or directory; "
+                    + "does it lead to 'culvert bench serve'?\n"), "\(bench.stderr)")
         }
 
         @Test func checkSaysThatOneRelayAloneDoesNotDecideWhoEncrypts() throws {
