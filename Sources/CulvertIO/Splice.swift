@@ -81,13 +81,15 @@ public struct Splice: ~Copyable {
         let count = clinux_splice(source.rawValue, input.rawValue, min(capacity, limit), 0)
         switch -count {
         case ..<0: return .bytes(count)
-        case 0: return .endOfStream
-        case CLong(EAGAIN): return clinux_is_at_mark(source.rawValue) == 1 ? pass(markOf: source) : .wouldBlock
+        case 0, CLong(EAGAIN):
+            if clinux_is_at_mark(source.rawValue) == 1 { return pass(markOf: source) }
+            return count == 0 ? .endOfStream : .wouldBlock
         default: return .failed(CInt(-count))
         }
     }
 
-    /// The kernel splices nothing past a mark of urgent data, where reading goes on behind the urgent byte.
+    /// The kernel splices nothing past a mark of urgent data, where reading goes on behind the urgent byte. If the source has
+    /// ended behind it, that even looks like the end.
     private func pass(markOf source: borrowing Descriptor) -> Descriptor.Transfer {
         var byte: UInt8 = 0
         return withUnsafeMutableBytes(of: &byte) { byte in

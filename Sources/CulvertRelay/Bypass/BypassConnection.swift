@@ -119,10 +119,13 @@ final class BypassConnection: EventHandler {
     }
 
     func close() {
-        if let registration = registration.take() { loop.deregister(registration) }
+        guard let registration = registration.take() else { return }
+        loop.deregister(registration)
         if let nextLook = nextLook.take() { loop.cancel(nextLook) }
         wake = {}
         isDead = { _ in }
+        // In the next iteration: before the peer hears that the connection is gone, the session is to have told it why.
+        loop.schedule(after: .zero) { _ = self }
     }
 }
 

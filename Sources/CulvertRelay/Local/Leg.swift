@@ -8,7 +8,7 @@ final class Leg: EventHandler {
     /// How long a broken leg may take to hand on what is still in flight.
     private static let linger = Duration.seconds(5)
     /// How long the peer's reason is waited for, where it could be a better one.
-    private static let moment = Duration.milliseconds(500)
+    private static let moment = Duration.seconds(2)
     /// Pieces of 64 KiB that one write takes at most.
     private static let pieces = 8
     /// Send buffer of a local socket: room for one batch, so that it goes out in one write.
