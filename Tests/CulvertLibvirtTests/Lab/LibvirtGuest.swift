@@ -89,9 +89,11 @@ struct LibvirtGuest: Sendable {
 
     /// Waits until libvirt says so of it there, with the reason: "running (post-copy)", say.
     func waitForState(_ state: String, on host: LabHost) async throws {
-        try await waitUntil(limit: .seconds(60), "\(name) is \(state) on \(host.name)") {
-            try await host.start(["virsh", "domstate", "--reason", name]).finished().hasPrefix(state)
-        }
+        try await waitUntil(limit: .seconds(60), "\(name) is \(state) on \(host.name)") { try await isInState(state, on: host) }
+    }
+
+    func isInState(_ state: String, on host: LabHost) async throws -> Bool {
+        try await host.start(["virsh", "domstate", "--reason", name]).finished().hasPrefix(state)
     }
 
     /// Its disk, which only one host had, is now the same on both, byte for byte. It must not run any more.
