@@ -250,10 +250,12 @@ import Testing
 
     /// `splice` does not go past a byte that is marked as urgent, which is not carried any more than in the session.
     @Test func anUrgentByteHoldsUpNothing() async throws {
-        let heard = Mutex<[UInt8]?>(nil)
+        let heard = Mutex<[UInt8]?>(nil), begun = Counter()
         let target = try Target { connection in
-            let bytes = try connection.readToEnd()
-            heard.withLock { $0 = bytes }
+            let first = try connection.read()
+            begun.add()
+            let rest = try connection.readToEnd()
+            heard.withLock { $0 = first + rest }
             connection.finishWriting()
         }
         try await withBypassPair(.none) { setup in
@@ -261,7 +263,10 @@ import Testing
             setup.route("sink", to: target.endpoint, near: PlainSocket.anyPort)
         } run: { pair in
             let client = try await pair.connect("sink")
-            var sent = 0
+            try await onThread { try client.write([1]) }
+            var sent = 1
+            // Nothing is carried to a target that is not there yet.
+            try await eventually("the target is there") { begun.value > 0 }
             try await eventually("bytes pass by") {
                 try await onThread { try client.write([UInt8](repeating: 1, count: 1000)) }
                 sent += 1000
