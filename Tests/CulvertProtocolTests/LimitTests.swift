@@ -134,14 +134,19 @@ import Testing
         #expect(peer.said().count < 2000)
     }
 
+    /// The peer opens its stream of that number, and the owner resets it at once.
+    private func openAndReset(_ n: UInt64, _ peer: ScriptedPeer) throws {
+        try peer.hear(opening(peer.peerID(n)))
+        for case .opened(let stream) in peer.takeEvents() {
+            peer.session.reset(stream, ResetReason(.unknownService, ""), now: peer.now)
+        }
+    }
+
     @Test func opensThatTheOwnerResetsCountToo() throws {
         let peer = try ScriptedPeer(maximumStreams: 10)
         let fault = violation {
             for n: UInt64 in 0..<100_000 {
-                try peer.hear(opening(peer.peerID(n)))
-                for case .opened(let stream) in peer.takeEvents() {
-                    peer.session.reset(stream, ResetReason(.unknownService, ""), now: peer.now)
-                }
+                try openAndReset(n, peer)
             }
         }
         #expect(fault != nil)
@@ -153,10 +158,7 @@ import Testing
         let peer = try ScriptedPeer(maximumStreams: 10)
         let fault = violation {
             for n: UInt64 in 0..<100_000 {
-                try peer.hear(opening(peer.peerID(n)))
-                for case .opened(let stream) in peer.takeEvents() {
-                    peer.session.reset(stream, ResetReason(.unknownService, ""), now: peer.now)
-                }
+                try openAndReset(n, peer)
                 try peer.hear(.ack(Ack(stream: peer.peerID(n), received: 0, credit: 0, reset: true)))
             }
         }
